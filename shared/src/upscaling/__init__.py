@@ -1,0 +1,1 @@
+"""Upscaling and restoration of pictures, tiled exactly: what every model of this repository shares."""

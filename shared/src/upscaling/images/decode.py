@@ -1,0 +1,191 @@
+"""A file becomes an `Image`: upright, straight alpha, 8 or 16 bit, its profile kept."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.images.formats import animation, sniff
+from upscaling.images.image import Image, Pixels
+from upscaling.images.limits import Limits
+from upscaling.images.vips import pyvips
+
+logger = logging.getLogger(__name__)
+
+_LOADERS = {
+    "PNG": "pngload_source",
+    "JPEG": "jpegload_source",
+    "WebP": "webpload_source",
+    "AVIF": "heifload_source",
+    "TIFF": "tiffload_source",
+    "GIF": "gifload_source",
+}
+_DEPTHS = {"uchar": 8, "ushort": 16}  # libvips sample format → bits
+_RGB_OR_GREY = {"b-w", "grey16", "srgb", "rgb16"}
+_LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample format
+_PROFILE_SPACES = {1: b"GRAY", 3: b"RGB "}  # ICC.1:2022, table 19: colour space signatures
+# Pixels per millimetre that libvips gives where a file says nothing: most formats, PNG, JPEG.
+_UNSAID, _UNSAID_IN_JPEG = (0.0, 1.0, 2.834), 72 / 25.4
+_FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
+_ROWS_AT_A_TIME = 256  # a cancel takes effect between two reads
+
+
+def probe(path: Path, limits: Limits) -> tuple[int, int]:
+    """The upright picture's (width, height) from its header, without decoding.
+
+    Raises E_FORMAT for what is not read, E_TOO_LARGE above the limit, E_DECODE for a damaged header.
+    """
+    with _coded_errors():
+        header = _open(path, limits)
+        turned = _orientation(header) >= _FIRST_TURNED
+        return (header.height, header.width) if turned else (header.width, header.height)
+
+
+def decode(path: Path, limits: Limits) -> Image:
+    """Reads a whole picture, after its header has passed the limits.
+
+    Orientation is applied, RGB and grey profiles are kept, CMYK and Lab become sRGB.
+    Raises as `probe` does, and E_DECODE for damage anywhere in the file.
+    """
+    with _coded_errors():
+        return _read(_open(path, limits))
+
+
+@contextmanager
+def _coded_errors() -> Generator[None]:
+    try:
+        yield
+    except pyvips.Error as error:
+        raise UpscalingError(
+            Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
+        ) from error
+
+
+def _open(path: Path, limits: Limits) -> Any:
+    """The lazy image of libvips, its header read and checked."""
+    with path.open("rb") as file:
+        name = sniff(file)
+    # A source takes the name as it is; file names given to libvips itself carry options.
+    source = pyvips.Source.new_from_file(str(path))
+    # At "truncated" libvips would take a TIFF that is cut off.
+    header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
+    _check_header(header, name, limits)
+    return header
+
+
+def _check_header(header: Any, name: str, limits: Limits) -> None:
+    limits.check_input(header.width, header.height)
+    pages = header.get_n_pages()
+    if pages > 1:
+        raise animation(name, pages)
+    space, kind = header.interpretation, header.format
+    # What more than its three channels means in Lab, libvips does not know.
+    is_lab = _LAB.get(space) == kind and header.bands == 3
+    if not (is_lab or (space in _RGB_OR_GREY | {"cmyk"} and kind in _DEPTHS)):
+        raise UpscalingError(
+            Code.FORMAT,
+            f"this {name} holds {space} samples, {header.bands} × {kind}, which are not read;"
+            " save it as RGB or grey of 8 or 16 bit.",
+        )
+
+
+def _read(header: Any) -> Image:
+    image = _upright(header)
+    image, profile = _in_rgb_or_grey(image)
+    colours = image.bands - int(image.hasalpha())
+    if image.bands > 4 or colours not in _PROFILE_SPACES:
+        raise UpscalingError(
+            Code.FORMAT, f"the picture has {image.bands} channels; save it as grey or RGB, with or without alpha."
+        )
+    samples = _samples(image)
+    return Image(
+        # Contiguous copies only where alpha stood in between.
+        pixels=np.ascontiguousarray(samples[..., :colours]),
+        alpha=np.ascontiguousarray(samples[..., colours]) if image.hasalpha() else None,
+        profile=_matching_profile(profile, colours),
+        resolution=_resolution(header),
+    )
+
+
+def _resolution(header: Any) -> tuple[float, float] | None:
+    across, down = float(header.xres), float(header.yres)
+    is_said = header.get_typeof("resolution-unit") != 0 or across != _UNSAID_IN_JPEG
+    if across == down and (across in _UNSAID or not is_said):
+        return None
+    return (down, across) if _orientation(header) >= _FIRST_TURNED else (across, down)
+
+
+def _upright(image: Any) -> Any:
+    if _orientation(image) in (0, 1):
+        return image
+    # Turning reads columns as rows, which a sequential decoder cannot give.
+    return image.copy_memory().autorot()
+
+
+def _orientation(image: Any) -> int:
+    return image.get("orientation") if image.get_typeof("orientation") else 1
+
+
+def _in_rgb_or_grey(image: Any) -> tuple[Any, bytes | None]:
+    if image.interpretation == "cmyk":
+        depth = _DEPTHS[image.format]
+        # Relative colorimetric with black point compensation is what editors convert with.
+        converted = image.extract_band(0, n=4).icc_transform(
+            "srgb", embedded=True, input_profile="cmyk", intent="relative", black_point_compensation=True, depth=depth
+        )
+        # Left to libvips, 16 bit alpha would overflow.
+        return (converted.bandjoin(image.extract_band(4, n=image.bands - 4)) if image.hasalpha() else converted), None
+    if image.interpretation in _LAB:
+        # The Lab of files is relative to D50, as that of profiles is; libvips' own is relative to D65.
+        return image.icc_export(output_profile="srgb", depth=16), None
+    has_profile = image.get_typeof("icc-profile-data") != 0
+    return image, bytes(image.get("icc-profile-data")) if has_profile else None
+
+
+def _samples(image: Any) -> Pixels:
+    samples: Pixels = np.empty(
+        (image.height, image.width, image.bands), np.uint8 if _DEPTHS[image.format] == 8 else np.uint16
+    )
+    region = pyvips.Region.new(image)
+    used_bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 16
+    for top in range(0, image.height, _ROWS_AT_A_TIME):
+        rows = samples[top : top + _ROWS_AT_A_TIME]
+        raw = region.fetch(0, top, image.width, len(rows))
+        rows[...] = np.frombuffer(raw, samples.dtype).reshape(rows.shape)
+        if 8 < used_bits < 16:
+            # AVIF of 10 or 12 bit comes shifted to the left: without its lower bits, white is not white.
+            rows |= rows >> used_bits
+    return samples
+
+
+def _matching_profile(profile: bytes | None, colours: int) -> bytes | None:
+    if profile is None:
+        return None
+    profile = profile[: int.from_bytes(profile[:4])]  # its own length: some files pad it
+    if profile[16:20] == _PROFILE_SPACES[colours] and _is_sound(profile, colours):
+        return profile
+    logger.warning("The embedded colour profile is damaged or not for %d channels: it is dropped.", colours)
+    return None
+
+
+def _is_sound(profile: bytes, colours: int) -> bool:
+    """Whether the result can be converted from it, and written with it: PNG is the strictest there."""
+    pixel = pyvips.Image.black(1, 1, bands=colours).copy(interpretation="b-w" if colours == 1 else "srgb")
+    pixel.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
+    try:
+        pixel.icc_import(embedded=True).avg()
+        written = pyvips.Image.pngload_buffer(pixel.pngsave_buffer(keep="icc"))
+    except pyvips.Error:
+        return False
+    return written.get_typeof("icc-profile-data") != 0
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

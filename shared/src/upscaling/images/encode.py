@@ -1,0 +1,118 @@
+"""An `Image` becomes a file."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.images.image import Image
+from upscaling.images.vips import pyvips
+
+logger = logging.getLogger(__name__)
+
+
+class OutputFormat(StrEnum):
+    """The formats that are written; the value is the file's extension."""
+
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+
+
+# PNG always gets a resolution: this one, 72 dpi, is what `decode` takes for none.
+_NO_RESOLUTION = (2.834, 2.834)  # pixels per millimetre
+# The longest side, in pixels: libjpeg's JPEG_MAX_DIMENSION, libwebp's WEBP_MAX_DIMENSION.
+_LONGEST_SIDE = {OutputFormat.JPG: 65_500, OutputFormat.WEBP: 16_383}
+
+
+def check_output(output_format: str, quality: int, width: int, height: int) -> OutputFormat:
+    """The format by its name, once it is known that such a picture can be written.
+
+    Raises E_INPUT for an unknown format or a quality outside 1–100, E_TOO_LARGE where a side is
+    longer than the format allows.
+    """
+    if output_format not in list(OutputFormat):
+        raise UpscalingError(Code.INPUT, f"output_format is {output_format!r}; take one of {', '.join(OutputFormat)}.")
+    if not 1 <= quality <= 100:
+        raise UpscalingError(Code.INPUT, f"output_quality is {quality}; take 1 to 100.")
+    chosen = OutputFormat(output_format)
+    longest = _LONGEST_SIDE.get(chosen)
+    if longest is not None and max(width, height) > longest:
+        raise UpscalingError(
+            Code.TOO_LARGE,
+            f"the result would be {width}×{height}, and a {chosen} holds at most {longest} pixels a side."
+            " Ask for png, or for a smaller size.",
+        )
+    return chosen
+
+
+def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) -> None:
+    """Writes the picture to `path`, whole or not at all.
+
+    PNG keeps 8 and 16 bit, grey and alpha; JPEG flattens alpha on white and, like WebP, rounds 16 bit to 8.
+    quality is 1–100, for JPEG and WebP. Raises E_ENCODE where the file cannot be written.
+    """
+    # Beside PNG, libvips writes a resolution as EXIF only.
+    kept = "icc|exif" if image.resolution else "icc"
+    try:
+        target = pyvips.Target.new_to_file(str(path))
+        if output_format is OutputFormat.PNG:
+            _assemble(image).pngsave_target(target, keep="icc")
+        elif output_format is OutputFormat.JPG:
+            if image.alpha is not None:
+                logger.warning("JPEG holds no alpha: the picture is flattened on white.")
+            flat = _flattened_on_white(_assemble(_in_8_bit(image)))
+            flat.jpegsave_target(target, Q=quality, keep=kept)
+        else:
+            _in_srgb_unless_rgb(_assemble(_in_8_bit(image))).webpsave_target(target, Q=quality, keep=kept)
+    except pyvips.Error as error:
+        with suppress(OSError):
+            path.unlink()
+        reason = " ".join(str(error).split())
+        raise UpscalingError(
+            Code.ENCODE, f"the {output_format} file could not be written ({reason}). Is the disk full?"
+        ) from error
+
+
+def _assemble(image: Image) -> Any:
+    samples = image.pixels if image.alpha is None else np.dstack([image.pixels, image.alpha])
+    height, width, bands = samples.shape
+    assembled = pyvips.Image.new_from_memory(
+        np.ascontiguousarray(samples).data, width, height, bands, "uchar" if image.bits == 8 else "ushort"
+    )
+    interpretation = {(True, 8): "b-w", (True, 16): "grey16", (False, 8): "srgb", (False, 16): "rgb16"}
+    across, down = image.resolution or _NO_RESOLUTION
+    assembled = assembled.copy(interpretation=interpretation[image.is_grey, image.bits], xres=across, yres=down)
+    if image.profile is not None:
+        assembled.set_type(pyvips.GValue.blob_type, "icc-profile-data", image.profile)
+    return assembled
+
+
+def _in_8_bit(image: Image) -> Image:
+    if image.bits == 8:
+        return image
+    logger.warning("The format holds 8 bit: the picture's 16 bit are rounded.")
+    return Image(_rounded(image.pixels), None if image.alpha is None else _rounded(image.alpha),
+                 image.profile, image.resolution)  # fmt: skip
+
+
+def _rounded(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    # 65535 / 255 = 257, so this is the nearest 8 bit value.
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _flattened_on_white(assembled: Any) -> Any:
+    return assembled.flatten(background=[255]) if assembled.hasalpha() else assembled
+
+
+def _in_srgb_unless_rgb(assembled: Any) -> Any:
+    # WebP is always RGB, so a grey profile cannot stay with it.
+    if assembled.interpretation == "b-w" and assembled.get_typeof("icc-profile-data") != 0:
+        return assembled.icc_transform("srgb", embedded=True)
+    return assembled

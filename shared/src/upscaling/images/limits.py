@@ -1,0 +1,63 @@
+"""How large a picture may be, before anything of it is decoded or computed."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from upscaling.errors import Code, UpscalingError
+
+MEGAPIXEL = 1_000_000  # pixels
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest pictures accepted and produced, in megapixels of 1,000,000 pixels."""
+
+    input_megapixels: float = 200
+    output_megapixels: float = 256
+
+    @classmethod
+    def from_environment(cls) -> Limits:
+        """The limits that the operator set.
+
+        Reads UPSCALING_MAX_INPUT_MP and UPSCALING_MAX_OUTPUT_MP.
+        Raises E_INPUT where one of them is not a number above 0.
+        """
+        return cls(
+            input_megapixels=_positive("UPSCALING_MAX_INPUT_MP", cls.input_megapixels),
+            output_megapixels=_positive("UPSCALING_MAX_OUTPUT_MP", cls.output_megapixels),
+        )
+
+    def check_input(self, width: int, height: int) -> None:
+        """Refuses an input above the limit with E_TOO_LARGE."""
+        if width * height > self.input_megapixels * MEGAPIXEL:
+            raise UpscalingError(
+                Code.TOO_LARGE,
+                f"the picture is {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
+                f" {self.input_megapixels:g} MP. Send a smaller picture, or raise UPSCALING_MAX_INPUT_MP.",
+            )
+
+    def check_output(self, width: int, height: int, source_width: int, source_height: int) -> None:
+        """Refuses an output above the limit with E_TOO_LARGE, naming the largest factor that fits."""
+        if width * height > self.output_megapixels * MEGAPIXEL:
+            fits = (self.output_megapixels * MEGAPIXEL / (source_width * source_height)) ** 0.5
+            raise UpscalingError(
+                Code.TOO_LARGE,
+                f"the result would be {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
+                f" {self.output_megapixels:g} MP. The largest scale that fits this picture is"
+                f" {int(fits * 100) / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
+            )
+
+
+def _positive(variable: str, default: float) -> float:
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UpscalingError(Code.INPUT, f"{variable} is {text!r}; set it to a number of megapixels above 0.")
+    return value

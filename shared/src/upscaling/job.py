@@ -1,0 +1,112 @@
+"""One request: a file in, a file out, its figures on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.images import Limits, check_output, decode, encode, probe
+from upscaling.library import Library
+from upscaling.tiling import Tally, tile_size
+
+LARGEST_SCALE = 10.0
+
+Record = Callable[[str, float | int | str], None]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a caller asked for; `upscale_file` checks it, since a server without its schema does not."""
+
+    network: str
+    scale: float = 4.0
+    """Output size over input size, above 0 and at most 10."""
+    width: int | None = None
+    """Pixels; overrides `scale`. With only one of width and height, the other follows the aspect."""
+    height: int | None = None
+    tile_size: int = 0
+    """Pixels of the input, 32–2048; 0 is automatic."""
+    output_format: str = "png"
+    output_quality: int = 95
+
+
+def require_file(image: object, downloaded: type[Path]) -> Path:
+    """The input picture's path, if it is one that Cog downloaded; else E_INPUT, before anything opens it.
+
+    Cog hands over strings that are neither http nor data URLs as they are, local paths included.
+    """
+    if isinstance(image, downloaded):
+        return image
+    raise UpscalingError(
+        Code.INPUT, f"image is {str(image)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
+    )
+
+
+def upscale_file(
+    source: Path, folder: Path, request: Request, library: Library, record: Record, progress: Callable[[float], None]
+) -> Path:
+    """Enlarges the picture in `source` to a new file output.<ext> in `folder`.
+
+    record takes metrics by name, progress the share of the work done, 0–1. All that can be known to
+    fail from the request and the file's header fails before the network runs.
+    """
+    limits = Limits.from_environment()
+    tile = tile_size(request.tile_size, library.device)
+    upscaler = library.upscaler(request.network)
+    _check_size(request)
+    input_width, input_height = probe(source, limits)
+    width, height = target_size(request, input_width, input_height)
+    limits.check_output(width, height, input_width, input_height)
+    output_format = check_output(request.output_format, request.output_quality, width, height)
+    for name, pixels in (("input", (input_width, input_height)), ("output", (width, height))):
+        record(f"{name}_width", pixels[0])
+        record(f"{name}_height", pixels[1])
+
+    started = perf_counter()
+    image = decode(source, limits)
+    record("seconds_decoding", _since(started))
+
+    started = perf_counter()
+    tally = Tally(on_progress=progress)
+    enlarged = upscaler.upscale(image, width, height, tile, tally)
+    record("seconds_computing", _since(started))
+    record("tiles", tally.tiles)
+    record("retries", tally.retries)
+    record("device", str(library.device))
+    record("dtype", str(upscaler.dtype_for(image)).removeprefix("torch."))
+    record("weights", library.source(request.network))
+
+    started = perf_counter()
+    path = folder / f"output.{output_format}"
+    encode(enlarged, path, output_format, request.output_quality)
+    record("seconds_encoding", _since(started))
+    return path
+
+
+def target_size(request: Request, width: int, height: int) -> tuple[int, int]:
+    """The output's (width, height) for an input's; halves round to even, no side is below 1."""
+    if request.width and request.height:
+        return request.width, request.height
+    if request.width:
+        return request.width, max(round(height * request.width / width), 1)
+    if request.height:
+        return max(round(width * request.height / height), 1), request.height
+    return max(round(width * request.scale), 1), max(round(height * request.scale), 1)
+
+
+def _check_size(request: Request) -> None:
+    if not 0 < request.scale <= LARGEST_SCALE or math.isnan(request.scale):
+        raise UpscalingError(
+            Code.INPUT, f"scale is {request.scale:g}; take a factor above 0 and up to {LARGEST_SCALE:g}."
+        )
+    for name, value in (("width", request.width), ("height", request.height)):
+        if value is not None and value < 1:
+            raise UpscalingError(Code.INPUT, f"{name} is {value}; take a number of pixels from 1 on, or leave it out.")
+
+
+def _since(started: float) -> float:
+    return round(perf_counter() - started, 4)

