@@ -1,0 +1,83 @@
+"""Real-ESRGAN behind Cog's interface."""
+
+import logging
+import pathlib
+import sys
+
+from cog import BaseRunner, Input, Path
+from tqdm import tqdm
+
+from upscaling.egress import refuse_private_addresses
+from upscaling.job import Request, require_file, upscale_file
+from upscaling.library import Library
+from upscaling.workspace import Workspace
+
+PROGRESS = "{desc}: {percentage:3.0f} %, {elapsed} so far, {remaining} to go"
+
+
+class Runner(BaseRunner):
+    def setup(self) -> None:
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        refuse_private_addresses()
+        self.workspace = Workspace.open()
+        self.library = Library(baked=pathlib.Path(__file__).parent / "weights")
+
+    def healthcheck(self) -> bool:
+        return self.workspace.folder.is_dir()
+
+    def run(
+        self,
+        image: Path = Input(description="Input image: PNG, JPEG, WebP, AVIF, TIFF or GIF."),
+        scale: float = Input(description="Factor to scale image by, above 0 and up to 10.", default=4, ge=0, le=10),
+        model: str = Input(
+            description="Network: plus for photos, anime_6B for drawings, general (faster) or animevideo (fastest).",
+            default="RealESRGAN_x4plus",
+            choices=[
+                "RealESRGAN_x4plus",
+                "RealESRGAN_x2plus",
+                "RealESRGAN_x4plus_anime_6B",
+                "realesr-general-x4v3",
+                "realesr-animevideov3",
+            ],
+        ),
+        width: int | None = Input(
+            description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
+            default=None,
+            ge=1,
+        ),
+        height: int | None = Input(
+            description="Height of the result in pixels; overrides scale. Without width, the aspect is kept.",
+            default=None,
+            ge=1,
+        ),
+        tile_size: int = Input(
+            description="Side of the tiles in pixels, 32 to 2048, or 0 for automatic. It never changes the result.",
+            default=0,
+            ge=0,
+            le=2048,
+        ),
+        output_format: str = Input(
+            description="Format of the result. png keeps alpha and 16 bit, webp keeps alpha.",
+            default="png",
+            choices=["png", "jpg", "webp"],
+        ),
+        output_quality: int = Input(
+            description="Quality of a jpg or webp result, 1 to 100.",
+            default=95,
+            ge=1,
+            le=100,
+        ),
+    ) -> Path:
+        folder = self.workspace.begin(pathlib.Path(image))
+        source = require_file(image, Path)
+        request = Request(model, scale, width, height, tile_size, output_format, output_quality)
+        with tqdm(total=100, delay=1, mininterval=1, desc=model, bar_format=PROGRESS, file=sys.stderr) as bar:
+            result = upscale_file(
+                source,
+                folder,
+                request,
+                self.library,
+                record=self.record_metric,
+                progress=lambda share: bar.update(100 * share - bar.n),
+            )
+        return Path(result)
