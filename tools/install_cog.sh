@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Puts the Cog CLI into /usr/local/bin on a CI machine, in the Makefile's version, checked by its checksum.
+set -euo pipefail
+version=$(sed -n 's/^COG_VERSION := //p' Makefile)
+file=cog_$(uname -s)_$(uname -m)
+folder=$(mktemp -d)
+cd "$folder"
+base=https://github.com/replicate/cog/releases/download/v$version
+curl --fail --silent --show-error --location --remote-name "$base/$file" --remote-name "$base/checksums.txt"
+grep " $file\$" checksums.txt | sha256sum --check
+sudo install -m 755 "$file" /usr/local/bin/cog
+cog --version

@@ -1,0 +1,169 @@
+"""One prediction on a model's own server, with the flags of `cog run`.
+
+Usage: python tools/predict.py MODEL -i image=@photo.jpg [-i NAME=VALUE …] [-o out.png] [--url URL]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import mimetypes
+import re
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from server import ROOT, ServerError, running
+
+BUSY_FOR = 600  # seconds to keep asking a server that answers 409
+_BUSY_PAUSE = 0.5  # seconds
+_CODED = re.compile(r"E_[A-Z]+: .*", re.DOTALL)
+
+
+class PredictionError(Exception):
+    """The prediction failed; the message is the model's own."""
+
+
+def predict(url: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The finished prediction, asked for again while the server is busy.
+
+    Raises PredictionError where it failed or was refused.
+    """
+    body = json.dumps({"input": inputs}).encode()
+    deadline = time.monotonic() + BUSY_FOR
+    while True:
+        request = urllib.request.Request(
+            f"{url}/predictions", body, {"Content-Type": "application/json"}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                prediction = json.load(answer)
+            break
+        except urllib.error.HTTPError as error:
+            if error.code != 409 or time.monotonic() > deadline:
+                raise PredictionError(_refusal(error)) from error
+            time.sleep(_BUSY_PAUSE)
+    if prediction["status"] != "succeeded":
+        message = prediction.get("error") or f"the prediction {prediction['status']}"
+        coded = _CODED.search(message)
+        raise PredictionError(coded.group() if coded else message)
+    return prediction
+
+
+def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
+    """NAME=VALUE pairs as JSON values of the types in the model's schema; @ reads a file."""
+    schema = json.loads((ROOT / "models" / model / "openapi.json").read_text())
+    known = schema["components"]["schemas"]["Input"]["properties"]
+    inputs: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or name not in known:
+            raise PredictionError(f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE.")
+        inputs[name] = _data_url(Path(value[1:])) if value.startswith("@") else _typed(known[name], value)
+    return inputs
+
+
+def _typed(declared: dict[str, Any], value: str) -> Any:
+    if declared.get("type") in ("integer", "number", "boolean"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value  # the server says what it should have been
+    return value
+
+
+def _data_url(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PredictionError(f"{path} cannot be read ({error.strerror}).") from error
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    text = error.read().decode(errors="replace")
+    try:
+        details = json.loads(text)["detail"]
+        return "; ".join(f"{'.'.join(detail['loc'][2:])}: {detail['msg']}" for detail in details)
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}: {text}"
+
+
+@contextlib.contextmanager
+def receiver(folder: Path) -> Iterator[str]:
+    """An address on loopback that files can be PUT to: large results do not fit into a JSON answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            left = int(self.headers["Content-Length"])
+            with (folder / Path(self.path).name).open("wb") as file:
+                while left and (part := self.rfile.read(min(left, 1 << 20))):
+                    file.write(part)
+                    left -= len(part)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def save(output: str, received: Path, wanted: Path | None) -> Path:
+    """Puts a prediction's output file where the caller wants it, else here under its own name."""
+    if output.startswith("data:"):
+        head, _, content = output.partition(",")
+        extension = mimetypes.guess_extension(head[5:].partition(";")[0]) or ""
+        target = wanted or Path(f"output{extension}")
+        target.write_bytes(base64.b64decode(content))
+        return target
+    name = Path(output).name
+    target = wanted or Path(name)
+    target.write_bytes((received / name).read_bytes())
+    return target
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="make predict", description="One prediction, with the flags of `cog run`.")
+    parser.add_argument("model")
+    parser.add_argument("-i", "--input", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--url", help="a server that runs already, say from `make serve`")
+    options = parser.parse_args(arguments)
+    try:
+        inputs = parse_inputs(options.input, options.model)
+        path = run(options.model, inputs, options.output, options.url)
+    except (PredictionError, ServerError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(path)
+    return 0
+
+
+def run(model: str, inputs: dict[str, Any], output: Path | None, url: str | None = None) -> Path:
+    """Predicts on a server at `url`, else on one started for this, and saves the output file."""
+    with contextlib.ExitStack() as stack:
+        received = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if url is None:
+            url = stack.enter_context(running(model, upload_url=stack.enter_context(receiver(received)))).url
+        prediction = predict(url.rstrip("/"), inputs)
+        figures = ", ".join(f"{name} {value}" for name, value in prediction.get("metrics", {}).items())
+        print(figures, file=sys.stderr)
+        return save(prediction["output"], received, output)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
