@@ -26,7 +26,7 @@ from server import ROOT, ServerError, running
 
 BUSY_FOR = 600  # seconds to keep asking a server that answers 409
 _BUSY_PAUSE = 0.5  # seconds
-_CODED = re.compile(r"E_[A-Z]+: .*", re.DOTALL)
+_CODED = re.compile(r"E_[A-Z_]+: .*", re.DOTALL)
 
 
 class PredictionError(Exception):
@@ -67,7 +67,9 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or name not in known:
-            raise PredictionError(f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE.")
+            raise PredictionError(
+                f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE."
+            )
         inputs[name] = _data_url(Path(value[1:])) if value.startswith("@") else _typed(known[name], value)
     return inputs
 

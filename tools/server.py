@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -24,6 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 120  # seconds; importing torch from a cold disk takes most of it
+_STOPPED_WITHIN = 10  # seconds
 _POLL = 0.1  # seconds
 _PREDICTION_LOG = ("coglet::prediction", "coglet::user")  # coglet's names for what the model itself prints
 
@@ -55,28 +57,32 @@ def running(
     folder = root / "models" / model
     _place_schema(folder)
     port = port or _free_port()
-    surroundings = _environment(folder, port, environment or {})
     command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"]
     if upload_url is not None:
         command += ["--upload-url", upload_url]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=surroundings,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # so that the worker ends with it, and a Ctrl-C is ours to handle
-    )
-    said: list[str] = []
-    threading.Thread(target=_relay, args=(process, said), daemon=True).start()
-    server = Server(f"http://127.0.0.1:{port}", process)
-    try:
-        _wait_until_ready(server, folder, surroundings, said)
-        yield server
-    finally:
-        _stop(process)
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        # The server keeps its last result; a folder of its own takes that along when it ends.
+        surroundings = _environment(folder, port, {"TMPDIR": temporary, **(environment or {})})
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,  # so that the worker ends with it, and a Ctrl-C is ours to handle
+        )
+        said: list[str] = []
+        relay = threading.Thread(target=_relay, args=(process, said), daemon=True)
+        relay.start()
+        server = Server(f"http://127.0.0.1:{port}", process)
+        try:
+            _wait_until_ready(server, folder, surroundings, said)
+            yield server
+        finally:
+            _stop(process)
+            relay.join(timeout=_STOPPED_WITHIN)
 
 
 def health(url: str) -> dict[str, Any]:
@@ -122,17 +128,18 @@ def _free_port() -> int:
 def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
     """Passes on what the model logs, and keeps what the server itself says in case it fails."""
     assert process.stdout is not None
-    for line in process.stdout:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            said.append(line.rstrip())
-            continue
-        fields = entry.get("fields", {})
-        if entry.get("target") in _PREDICTION_LOG and ("source" in fields or entry["target"] == "coglet::user"):
-            print(fields.get("message", ""), file=sys.stderr, flush=True)
-        elif entry.get("level") in ("ERROR", "WARN"):
-            said.append(f"{fields.get('message', '')} {fields.get('error', '')}".strip())
+    with process.stdout as lines:
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                said.append(line.rstrip())
+                continue
+            fields = entry.get("fields", {})
+            if entry.get("target") in _PREDICTION_LOG and ("source" in fields or entry["target"] == "coglet::user"):
+                print(fields.get("message", ""), file=sys.stderr, flush=True)
+            elif entry.get("level") in ("ERROR", "WARN"):
+                said.append(f"{fields.get('message', '')} {fields.get('error', '')}".strip())
 
 
 def _wait_until_ready(server: Server, folder: Path, environment: dict[str, str], said: list[str]) -> None:
@@ -162,10 +169,10 @@ def _traceback(folder: Path, environment: dict[str, str]) -> str:
 def _stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
     try:
-        process.wait(timeout=10)
+        process.wait(timeout=_STOPPED_WITHIN)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=_STOPPED_WITHIN)
 
 
 def main(model: str, port: str) -> int:

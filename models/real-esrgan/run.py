@@ -16,7 +16,7 @@ PROGRESS = "{desc}: {percentage:3.0f} %, {elapsed} so far, {remaining} to go"
 
 
 class Runner(BaseRunner):
-    def setup(self) -> None:
+    def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         refuse_private_addresses()
         self.workspace = Workspace.open()

@@ -47,7 +47,7 @@ def require_file(image: object, downloaded: type[Path]) -> Path:
 
 
 def upscale_file(
-    source: Path, folder: Path, request: Request, library: Library, record: Record, progress: Callable[[float], None]
+    source: Path, folder: Path, request: Request, library: Library, record: Record, progress: Callable[[float], object]
 ) -> Path:
     """Enlarges the picture in `source` to a new file output.<ext> in `folder`.
 

@@ -138,7 +138,7 @@ def _bands(network: Network, pixels: Pixels, padded: tuple[int, int], rows: int)
     full = float(np.iinfo(pixels.dtype).max)
     for top in range(0, padded[0], rows):
         part = pixels[taken_rows[top : top + rows]][:, taken_columns]
-        band = torch.from_numpy(part.astype(np.float32)).to(network.device)
+        band = torch.as_tensor(part.astype(np.float32)).to(network.device)
         yield (band.expand(-1, -1, 3) if channels == 1 else band).permute(2, 0, 1)[None].div(full).to(network.dtype)
 
 

@@ -58,19 +58,16 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     PNG keeps 8 and 16 bit, grey and alpha; JPEG flattens alpha on white and, like WebP, rounds 16 bit to 8.
     quality is 1–100, for JPEG and WebP. Raises E_ENCODE where the file cannot be written.
     """
-    # Beside PNG, libvips writes a resolution as EXIF only.
-    kept = "icc|exif" if image.resolution else "icc"
     try:
+        ready = _ready(image, output_format)
         target = pyvips.Target.new_to_file(str(path))
         if output_format is OutputFormat.PNG:
-            _assemble(image).pngsave_target(target, keep="icc")
-        elif output_format is OutputFormat.JPG:
-            if image.alpha is not None:
-                logger.warning("JPEG holds no alpha: the picture is flattened on white.")
-            flat = _flattened_on_white(_assemble(_in_8_bit(image)))
-            flat.jpegsave_target(target, Q=quality, keep=kept)
+            ready.pngsave_target(target, keep="icc")
         else:
-            _in_srgb_unless_rgb(_assemble(_in_8_bit(image))).webpsave_target(target, Q=quality, keep=kept)
+            # Their resolution libvips writes as EXIF only.
+            kept = "icc|exif" if image.resolution else "icc"
+            save = ready.jpegsave_target if output_format is OutputFormat.JPG else ready.webpsave_target
+            save(target, Q=quality, keep=kept)
     except pyvips.Error as error:
         with suppress(OSError):
             path.unlink()
@@ -78,6 +75,19 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
         raise UpscalingError(
             Code.ENCODE, f"the {output_format} file could not be written ({reason}). Is the disk full?"
         ) from error
+
+
+def _ready(image: Image, output_format: OutputFormat) -> Any:
+    """The picture as the format holds it."""
+    if output_format is OutputFormat.PNG:
+        return _assemble(image)
+    assembled = _assemble(_in_8_bit(image))
+    if output_format is OutputFormat.WEBP:
+        return _in_srgb_unless_rgb(assembled)
+    if image.alpha is None:
+        return assembled
+    logger.warning("JPEG holds no alpha: the picture is flattened on white.")
+    return assembled.flatten(background=[255])
 
 
 def _assemble(image: Image) -> Any:
@@ -105,10 +115,6 @@ def _in_8_bit(image: Image) -> Image:
 def _rounded(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     # 65535 / 255 = 257, so this is the nearest 8 bit value.
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _flattened_on_white(assembled: Any) -> Any:
-    return assembled.flatten(background=[255]) if assembled.hasalpha() else assembled
 
 
 def _in_srgb_unless_rgb(assembled: Any) -> Any:

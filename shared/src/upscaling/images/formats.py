@@ -6,7 +6,7 @@ import struct
 from typing import BinaryIO
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import tiff
+from upscaling.images.tiff import misread
 
 READABLE = ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF")
 
@@ -51,7 +51,7 @@ def sniff(file: BinaryIO) -> str:
         raise UpscalingError(Code.FORMAT, f"{what}; send one of {', '.join(READABLE)}.")
     if name == "PNG" and _is_animated_png(file):
         raise animation("PNG")
-    if name == "TIFF" and (trait := tiff.misread(file)):
+    if name == "TIFF" and (trait := misread(file)):
         raise UpscalingError(Code.FORMAT, f"this TIFF {trait}, which is not read; save it as RGB or grey.")
     return name
 

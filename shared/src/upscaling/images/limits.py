@@ -40,13 +40,16 @@ class Limits:
 
     def check_output(self, width: int, height: int, source_width: int, source_height: int) -> None:
         """Refuses an output above the limit with E_TOO_LARGE, naming the largest factor that fits."""
-        if width * height > self.output_megapixels * MEGAPIXEL:
-            fits = (self.output_megapixels * MEGAPIXEL / (source_width * source_height)) ** 0.5
+        most = self.output_megapixels * MEGAPIXEL
+        if width * height > most:
+            percent = int((most / (source_width * source_height)) ** 0.5 * 100)
+            while round(source_width * percent / 100) * round(source_height * percent / 100) > most:
+                percent -= 1  # both sides were rounded up
             raise UpscalingError(
                 Code.TOO_LARGE,
                 f"the result would be {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
                 f" {self.output_megapixels:g} MP. The largest scale that fits this picture is"
-                f" {int(fits * 100) / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
+                f" {percent / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
             )
 
 

@@ -10,6 +10,7 @@ _PREVIEW = 1  # a bit of the subfile type
 _YCBCR, _CIELAB = 6, 8  # photometric interpretations
 _JPEG = 7  # a compression
 _INTEGERS = {3: "H", 4: "I"}  # SHORT and LONG
+_DEPTHS = (1, 2, 4, 8, 16, 32)  # bits; that 32 are too many, the decoder says
 _ENTRIES_READ = 4096  # as libtiff
 
 
@@ -23,6 +24,8 @@ def misread(file: BinaryIO) -> str | None:
         return "begins with a preview, as camera raw files do"
     if tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION) != _JPEG:
         return "holds YCbCr samples outside JPEG"
+    if tags.get(_BITS, 1) not in _DEPTHS:
+        return f"holds samples of {tags[_BITS]} bit"
     if tags.get(_PHOTOMETRIC) == _CIELAB and tags.get(_BITS) == 8:
         return "holds Lab samples of 8 bit"
     return None

@@ -72,8 +72,8 @@ def _halve(colour: Any, weight: Any) -> tuple[_Floats, _Floats]:
             rows, columns = part.shape
             total[:rows, :columns] += part
             weighted[:rows, :columns] += colour[y::2, x::2] * part[..., None]
-    mean = np.divide(weighted, total[..., None], out=weighted, where=total[..., None] > 0)
-    return mean, total / 4
+    np.divide(weighted, total[..., None], out=weighted, where=total[..., None] > 0)
+    return weighted, total / np.float32(4)
 
 
 def _doubled(coarse: _Floats, shape: tuple[int, ...]) -> _Floats:

@@ -36,7 +36,7 @@ class Tally:
     """Pixels that went into stages, of all stages together."""
     total_work: int = 0
     """What `work` will be at the end."""
-    on_progress: Callable[[float], None] | None = None
+    on_progress: Callable[[float], object] | None = None
     """Called after every tile with the share of the work that is done, 0–1."""
 
     def add_tile(self, pixels: int) -> None:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from secrets import token_hex
 
 import pooch
 import torch
@@ -54,19 +55,20 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
     Raises E_WEIGHTS where the folder cannot be written to.
     """
     path = folder / file_name(entry)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished = path.with_suffix(f".{token_hex(4)}.tmp")
     metadata = {"source": source, "origin_sha256": entry.sha256, "licence": entry.licence, "sha256": _digest(state)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(state, unfinished, metadata)
-        unfinished.chmod(0o644)  # a container may run as another user than the one who baked it
-        unfinished.replace(path)
-    except (SafetensorError, OSError) as error:  # the first where the disk is full
+        try:
+            save_file(state, unfinished, metadata)
+            unfinished.chmod(0o644)  # a container may run as another user than the one who baked it
+            unfinished.replace(path)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except (SafetensorError, OSError) as error:  # a full disk gives the first
         raise UpscalingError(
             Code.WEIGHTS, f"{path} cannot be written ({error}). Name a writable folder in UPSCALING_CACHE."
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
     return path
 
 
@@ -87,10 +89,11 @@ def _read(path: Path) -> Weights:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
-    if metadata.get("sha256") != _digest(state):
+    source = metadata.get("source")
+    if source is None or metadata.get("sha256") != _digest(state):
         raise _damaged(path, "its content does not match its checksum")
-    logger.info("Weights %s, first from %s", path.name, metadata["source"])
-    return Weights(state, metadata["source"])
+    logger.info("Weights %s, first from %s", path.name, source)
+    return Weights(state, source)
 
 
 def _digest(state: StateDict) -> str:

@@ -1,0 +1,202 @@
+"""Every folder in models/ is a complete Cog project; a new one falls under this by existing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from upscaling import weights
+
+ROOT = Path(__file__).parent.parent.parent
+FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")
+# The inputs of the hosted model that each one takes the place of, in the hosted order.
+HOSTED = {
+    "real-esrgan": ["image", "scale"],
+}
+# Ours, the same at the end of every model.
+TAIL = ["width", "height", "tile_size", "output_format", "output_quality"]
+PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)")
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / "models" / self.name
+
+    def text(self, file: str) -> str:
+        return (self.folder / file).read_text()
+
+    def lines(self, file: str) -> list[str]:
+        """The lines that say something."""
+        return [line for line in self.text(file).splitlines() if line.strip() and not line.startswith("#")]
+
+    @property
+    def pins(self) -> dict[str, str]:
+        return dict(match.groups() for line in self.lines("requirements.txt") if (match := PIN.fullmatch(line)))
+
+    @property
+    def inputs(self) -> dict[str, dict[str, Any]]:
+        schema = json.loads(self.text("openapi.json"))["components"]["schemas"]
+        return dict(sorted(schema["Input"]["properties"].items(), key=lambda field: field[1]["x-order"]))
+
+
+MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> Model:
+    return Model(request.param)
+
+
+def test_there_are_models() -> None:
+    assert set(MODELS) >= {"real-esrgan"}
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
+
+
+def test_folder_has_its_files(model: Model) -> None:
+    assert [file for file in FILES if not (model.folder / file).is_file()] == []
+
+
+def test_cog_yaml_builds_alike_everywhere(model: Model) -> None:
+    written = yaml.safe_load(model.text("cog.yaml"))
+    assert written["run"] == "run.py:Runner"
+    assert written["build"] == {
+        "gpu": True,
+        "cuda": "12.8",
+        "python_version": "3.11",
+        "python_requirements": "requirements.txt",
+        "sdk_version": model.pins["cog"],
+    }
+
+
+def test_requirements_are_exact_pins_and_the_shared_wheel(model: Model) -> None:
+    # Cog drops hashes and markers without a word and cuts lines of any other form.
+    version = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["version"]
+    *pins, wheel = model.lines("requirements.txt")
+    assert [line for line in pins if not PIN.fullmatch(line)] == []
+    assert wheel == f"./vendor/upscaling-{version}-py3-none-any.whl"
+    assert len(model.pins) == len(pins)
+
+
+def test_requirements_are_those_of_requirements_in(model: Model) -> None:
+    wanted = [re.sub(r"\[.*\]", "", line) for line in model.lines("requirements.in")]
+    assert [line for line in wanted if line not in model.lines("requirements.txt")] == []
+
+
+def test_models_share_their_versions() -> None:
+    versions: dict[str, set[str]] = {}
+    for name in MODELS:
+        for package, version in Model(name).pins.items():
+            versions.setdefault(package, set()).add(version)
+    assert {package: found for package, found in versions.items() if len(found) > 1} == {}
+
+
+def test_image_holds_only_what_is_let_in(model: Model) -> None:
+    first, *let_in = model.lines(".dockerignore")
+    assert first == "*"
+    assert {"!cog.yaml", "!run.py", "!requirements.txt", "!weights", "!weights/**"} <= set(let_in)
+    assert all(line.startswith("!") for line in let_in)
+
+
+def test_runner_is_a_thin_adapter(model: Model) -> None:
+    code = model.text("run.py")
+    assert len(code.splitlines()) < 150
+    (runner,) = [node for node in ast.parse(code).body if isinstance(node, ast.ClassDef)]
+    assert runner.name == "Runner"
+
+
+def test_inputs_are_the_hosted_ones_and_then_ours(model: Model) -> None:
+    assert model.name in HOSTED, f"add the hosted inputs of {model.name} to HOSTED"
+    names = list(model.inputs)
+    hosted = HOSTED[model.name]
+    assert names[: len(hosted)] == hosted
+    assert [name for name in names if name in TAIL] == TAIL
+    assert names[-len(TAIL) :] == TAIL
+
+
+def test_every_input_is_described_in_a_sentence(model: Model) -> None:
+    # Quotes or a second line mean that Cog's static reader met a text in parts, which it does not join.
+    sentence = re.compile(r"[A-Z][^\"'\\\n]*\.")
+    described = {name: field.get("description", "") for name, field in model.inputs.items()}
+    assert {name: text for name, text in described.items() if not sentence.fullmatch(text)} == {}
+
+
+def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
+    said = {
+        name: [model.inputs[name].get(key) for key in ("type", "default", "minimum", "maximum")]
+        for name in TAIL
+        if name != "output_format"  # its default is what the hosted model returns
+    }
+    assert said == {
+        "width": ["integer", None, 1, None],
+        "height": ["integer", None, 1, None],
+        "tile_size": ["integer", 0, 0, 2048],
+        "output_quality": ["integer", 95, 1, 100],
+    }
+
+
+def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
+    generator = shutil.which("cog-schema")
+    if generator is None:
+        pytest.skip("cog-schema is not on PATH; CI has it")
+    made = subprocess.run(
+        [generator, str(model.folder)], capture_output=True, text=True, timeout=100, check=True
+    ).stdout
+    assert json.loads(model.text("openapi.json")) == json.loads(made)
+
+
+def test_networks_to_choose_are_those_of_the_catalogue(model: Model) -> None:
+    assert choices(model, "model") == [entry.name for entry in weights.of_model(model.name)]
+
+
+def choices(model: Model, name: str) -> list[str]:
+    """The literal choices of an input in run.py."""
+    (run,) = [
+        node
+        for node in ast.walk(ast.parse(model.text("run.py")))
+        if isinstance(node, ast.FunctionDef) and node.name == "run"
+    ]
+    names = [argument.arg for argument in run.args.args][-len(run.args.defaults) :]
+    declared = run.args.defaults[names.index(name)]
+    assert isinstance(declared, ast.Call)
+    return next(ast.literal_eval(keyword.value) for keyword in declared.keywords if keyword.arg == "choices")
+
+
+def test_readme_has_a_row_for_every_input(model: Model) -> None:
+    rows = dict.fromkeys(re.findall(r"^\| `(\w+)` \|", model.text("README.md"), re.MULTILINE))
+    assert [name for name in rows if name in model.inputs] == list(model.inputs)
+
+
+def test_readme_tells_every_choice(model: Model) -> None:
+    text = model.text("README.md")
+    choices = [
+        value
+        for name, schema in json.loads(model.text("openapi.json"))["components"]["schemas"].items()
+        if name in model.inputs
+        for value in schema["enum"]
+    ]
+    assert [value for value in choices if f"`{value}`" not in text] == []
+
+
+def test_readme_has_a_row_for_every_environment_variable(model: Model) -> None:
+    sources = (ROOT / "shared" / "src").rglob("*.py")
+    variables = {name for path in sources for name in re.findall(r"UPSCALING_[A-Z_]+", path.read_text())}
+    assert variables
+    assert {name for name in variables if f"| `{name}` |" not in model.text("README.md")} == set()
+
+
+def test_root_readme_has_a_row_for_every_model(model: Model) -> None:
+    assert f"| [{model.name}](models/{model.name}/README.md) |" in (ROOT / "README.md").read_text()

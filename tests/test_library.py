@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from upscaling import library as libraries
+from upscaling import weights
+from upscaling.errors import UpscalingError
+from upscaling.images import Image
+from upscaling.library import Library
+from upscaling.tiling.geometry import TileSize
+from upscaling.weights.store import Weights, write
+
+NAMES = ("realesr-animevideov3", "realesr-general-x4v3")
+PICTURE = Image(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
+TILE = TileSize(32, 32)
+
+
+class Cancelled(BaseException):
+    """What Cog raises inside a prediction that is cancelled."""
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the weights that were loaded, in order."""
+    loaded: list[str] = []
+    load = weights.load
+
+    def counted(entry: weights.Entry, baked: Path) -> Weights:
+        loaded.append(entry.name)
+        return load(entry, baked)
+
+    monkeypatch.setattr(weights, "load", counted)
+    return loaded
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
+    monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
+    for seed, name in enumerate(NAMES):
+        write(tiny.srvgg(seed=seed), weights.entry(name), f"source of {name}", tmp_path)
+    return Library(baked=tmp_path)
+
+
+def pixels(library: Library, name: str = NAMES[0]) -> np.ndarray:
+    return library.upscaler(name).upscale(PICTURE, 32, 24, TILE).pixels
+
+
+def test_nothing_is_loaded_before_it_is_used(library: Library, loads: list[str]) -> None:
+    upscaler = library.upscaler(NAMES[0])
+    assert loads == []
+    upscaler.upscale(PICTURE, 32, 24, TILE)
+    assert loads == [NAMES[0]]
+
+
+def test_each_network_is_loaded_once_for_each_type(library: Library, loads: list[str]) -> None:
+    first, second = (library.upscaler(name) for name in NAMES)
+    for _ in range(3):
+        assert first.load(torch.bfloat16) is library.upscaler(NAMES[0]).load(torch.bfloat16)
+        assert second.load(torch.bfloat16).dtype is torch.bfloat16
+        assert first.load(torch.float32).dtype is torch.float32
+    assert sorted(loads) == sorted([NAMES[0], NAMES[1], NAMES[0]])
+
+
+def test_networks_do_not_take_each_others_place(library: Library) -> None:
+    first, second = (pixels(library, name) for name in NAMES)
+    assert not np.array_equal(first, second)
+    assert np.array_equal(pixels(library), first)
+
+
+def test_origin_of_the_weights_is_kept(library: Library) -> None:
+    pixels(library)
+    assert library.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_unknown_network_is_refused_before_anything_is_loaded(library: Library, loads: list[str]) -> None:
+    with pytest.raises(UpscalingError, match="E_INPUT: there is no network 'x'"):
+        library.upscaler("x")
+    assert loads == []
+
+
+@pytest.mark.parametrize(("module", "name"), [(weights, "load"), (libraries, "load")])
+def test_cancelled_load_leaves_the_library_whole(
+    library: Library, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    def cancelled(*_: object) -> None:
+        raise Cancelled
+
+    with monkeypatch.context() as patch, pytest.raises(Cancelled):
+        patch.setattr(module, name, cancelled)
+        pixels(library)
+    again = pixels(library)
+    assert np.array_equal(again, pixels(Library(library._baked)))
+    assert library.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_damaged_weights_are_told_each_time_until_they_are_whole(library: Library, tmp_path: Path) -> None:
+    path = tmp_path / f"{NAMES[0]}.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    for _ in range(2):
+        with pytest.raises(UpscalingError, match="E_WEIGHTS: "):
+            pixels(library)
+    path.write_bytes(whole)
+    assert pixels(library).shape == (24, 32, 3)
+
+
+def test_of_two_loads_at_once_one_network_is_kept(
+    library: Library, loads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, counted = threading.Barrier(2), weights.load
+
+    def together(entry: weights.Entry, baked: Path) -> Weights:
+        both.wait(timeout=20)
+        return counted(entry, baked)
+
+    monkeypatch.setattr(weights, "load", together)
+    upscaler = library.upscaler(NAMES[0])
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(upscaler.load, [torch.float32] * 2)
+    assert first is second is upscaler.load(torch.float32)
+    assert loads == [NAMES[0]] * 2

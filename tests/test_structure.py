@@ -1,0 +1,114 @@
+"""The shared package's rooms: who may import whom, and what each one offers."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "shared" / "src" / "upscaling"
+# Lowest first: a room imports from those before it.
+ROOMS = (
+    "errors",
+    "egress",
+    "workspace",
+    "images",
+    "weights",
+    "device",
+    "networks",
+    "tiling",
+    "resampling",
+    "upscaler",
+    "library",
+    "job",
+)
+# What a room knows nothing of, though it stands lower.
+ONLY = {
+    "egress": {"errors"},
+    "workspace": set[str](),
+    "images": {"errors"},
+    "weights": {"errors", "egress"},
+    "device": {"errors"},
+    "networks": {"errors"},
+    "tiling": {"errors", "networks"},
+    "resampling": {"images.image"},
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path != PACKAGE / "__init__.py"
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, anywhere in it, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            assert node.module is not None
+            # `from upscaling import weights` imports a room.
+            rooms = [f"upscaling.{alias.name}" for alias in node.names]
+            yield from rooms if node.module == "upscaling" else [node.module]
+
+
+def inside(path: Path) -> set[str]:
+    return {name.removeprefix("upscaling.") for name in imported(path) if name.startswith("upscaling.")}
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_every_module_has_its_room() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_downwards_only(module: str) -> None:
+    own = room_of(module)
+    higher = ROOMS[ROOMS.index(own) + 1 :]
+    assert not {name for name in inside(MODULES[module]) if room_of(name) in higher}
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in ONLY])
+def test_rooms_know_only_what_they_need(module: str) -> None:
+    own = room_of(module)
+    foreign = {name for name in inside(MODULES[module]) if room_of(name) != own}
+    assert {name for name in foreign if not {name, room_of(name)} & ONLY[own]} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_nothing_imports_cog(module: str) -> None:
+    assert not {name for name in imported(MODULES[module]) if room_of(name) in ("cog", "coglet")}
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in ("errors", "workspace", "images")])
+def test_pictures_know_nothing_of_torch(module: str) -> None:
+    assert not {name for name in imported(MODULES[module]) if room_of(name) in ("torch", "torchvision", "spandrel")}
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if (PACKAGE / room / "__init__.py").exists()])
+def test_rooms_offer_what_they_list(room: str) -> None:
+    offered = import_module(f"upscaling.{room}")
+    assert offered.__all__ == sorted(set(offered.__all__))
+    assert [name for name in offered.__all__ if not hasattr(offered, name)] == []
+    brought = {alias.asname or alias.name for node in ast.walk(ast.parse(Path(offered.__file__ or "").read_text()))
+               if isinstance(node, ast.ImportFrom) for alias in node.names}  # fmt: skip
+    assert brought == set(offered.__all__)
+
+
+def test_readme_lists_the_rooms_in_their_order() -> None:
+    (listed,) = re.findall(r"import downwards only: ([^.]+)\.", " ".join((ROOT / "README.md").read_text().split()))
+    assert tuple(re.findall(r"`(\w+)`", listed)) == ROOMS
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_is_longer_than_a_sitting(module: str) -> None:
+    assert len(MODULES[module].read_text().splitlines()) <= 300
