@@ -7,7 +7,7 @@ COG_VERSION := 0.22.0
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-UV := UV_PROJECT_ENVIRONMENT=$(VENV) VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/uv
+UV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/uv
 UV_VERSION := 0.9.26
 MODELS := $(notdir $(wildcard models/*))
 WHEEL := upscaling-$(shell sed -n 's/^version = "\(.*\)"/\1/p' shared/pyproject.toml)-py3-none-any.whl
@@ -28,7 +28,7 @@ predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@p
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
 
 serve: $(VENV)/$(MODEL) ## A model's HTTP server on this machine: MODEL=real-esrgan PORT=8393.
-	@exec $(BIN)/python tools/server.py $(MODEL) $(PORT)
+	@exec $(BIN)/python tools/local_server.py $(MODEL) $(PORT)
 
 weights: $(VENV)/$(MODEL) ## Fetches a model's weights into its folder, to be baked into the image: MODEL=… NAMES="…".
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES)

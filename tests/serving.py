@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import local_server as cog_server
 import numpy as np
 import PIL.Image
 import requests
-import server as cog_server
 from loopback import until
 
 import tiny
@@ -75,8 +75,15 @@ def message_of(answer: dict[str, Any]) -> str:
     return said[1]
 
 
+def plain(width: int, height: int) -> bytes:
+    """A file of one colour, which is small however large the picture."""
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (width, height), "teal").save(file, "PNG")
+    return file.getvalue()
+
+
 # Most of a minute on a small machine.
-LONG = {"image": data_url(picture(1024, 1024)), "tile_size": 32}
+LONG = {"image": data_url(plain(1024, 1024)), "tile_size": 32}
 
 
 @dataclass(frozen=True)
@@ -129,12 +136,21 @@ class Client:
     def cancel(self, name: str) -> int:
         return requests.post(f"{self.url}/predictions/{name}/cancel", timeout=_ANSWER_WITHIN).status_code
 
+    def await_computing(self, name: str) -> None:
+        """Waits until the network of the long prediction of this name is at work.
+
+        A cancel before that can be lost, or can stop the server for good: Cog 0.23.1 then has its worker start
+        threads for the inputs, and Python 3.11 may give such a thread the exception that was meant for the worker.
+        """
+        until(lambda: self.health() == "BUSY")
+        until(lambda: "seconds_decoding" in self.put(name, LONG).get("metrics", {}))
+
     @contextmanager
     def computing(self, name: str, **fields: Any) -> Iterator[None]:
         """A long prediction computes while the block runs, then it is cancelled."""
         until(lambda: self.put(name, LONG, **fields))
+        self.await_computing(name)
         try:
-            until(lambda: "seconds_decoding" in self.put(name, LONG, **fields).get("metrics", {}))
             yield
         finally:
             self.cancel(name)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import demo
+import local_server as server
 import predict
 import pytest
 import requests
-import server
 from loopback import Answer, Site, site, until
 from serving import FASTEST, data_url, opened, picture, write_tiny_weights
 

@@ -30,11 +30,8 @@ every_network = pytest.mark.parametrize("name", STATES)
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Threads only wait for each other where networks are tiny."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with handmade.one_thread():
+        yield
 
 
 @cache

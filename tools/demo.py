@@ -10,8 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from local_server import ROOT, ServerError
 from predict import PredictionError, parse_inputs, run
-from server import ROOT, ServerError
 
 PHOTO = ROOT / "samples" / "cat.jpg"
 _GAP = 8  # pixels of white between the two

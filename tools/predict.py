@@ -22,7 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from server import ROOT, ServerError, running
+from local_server import ROOT, ServerError, running
 
 BUSY_FOR = 600  # seconds to keep asking a server that answers 409
 _BUSY_PAUSE = 0.5  # seconds

@@ -68,7 +68,7 @@ class Runner(BaseRunner):
             le=100,
         ),
     ) -> Path:
-        folder = self.workspace.begin(pathlib.Path(image))
+        folder = self.workspace.begin(image)
         source = require_file(image, Path)
         request = Request(model, scale, width, height, tile_size, output_format, output_quality)
         with tqdm(total=100, delay=1, mininterval=1, desc=model, bar_format=PROGRESS, file=sys.stderr) as bar:

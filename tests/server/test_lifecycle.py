@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pytest
 import requests
 from loopback import Answer, Site, until
 from serving import BUSY, FASTEST, LONG, Client, content_of, data_url, opened, picture
@@ -49,14 +49,18 @@ def test_caller_who_waits_learns_of_the_cancel(server: Client) -> None:
     until(lambda: server.health() == "READY")
     with ThreadPoolExecutor(1) as caller:
         answer = caller.submit(requests.put, f"{server.url}/predictions/awaited", json={"input": LONG}, timeout=60)
-        until(lambda: server.cancel("awaited") == 200)
+        server.await_computing("awaited")
+        assert server.cancel("awaited") == 200
         assert answer.result(timeout=CANCELLED_WITHIN).json()["status"] == "canceled"
 
 
 def test_caller_who_hangs_up_frees_the_server(server: Client) -> None:
     until(lambda: server.health() == "READY")
-    with pytest.raises(requests.Timeout):
-        requests.post(f"{server.url}/predictions", json={"input": LONG}, timeout=1)
+    caller = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    body = json.dumps({"input": LONG})
+    caller.request("PUT", "/predictions/forsaken", body, {"Content-Type": "application/json"})
+    server.await_computing("forsaken")
+    caller.close()
     until(lambda: server.health() == "READY", within=CANCELLED_WITHIN)
     assert opened(server.output(image=PICTURE)).size == (40, 28)
 

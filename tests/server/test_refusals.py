@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from local_server import ROOT
 from loopback import Answer, Site, until
-from server import ROOT
 from serving import FASTEST, MODEL, Client, data_url, message_of, opened, picture
 
 PICTURE = data_url(picture(10, 7))

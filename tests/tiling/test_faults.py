@@ -80,9 +80,7 @@ def calls_of(name: str) -> int:
 @every_memory_error
 @every_network
 def test_memory_running_out_at_any_call_changes_no_bit(name: str, error: Callable[[], Exception]) -> None:
-    # Every call with one kind of error, some with the others, which take the same way.
-    step = 1 if error is MemoryError else 9
-    for call in range(1, calls_of(name) + 1, step):
+    for call in range(1, calls_of(name) + 1):
         tally = Tally()
         faults = Faults(network(name), call.__eq__, error)
         assert torch.equal(tiled(faults.network, picture(40, 26), TILE, tally), expected(name)), f"call {call}"

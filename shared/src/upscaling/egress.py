@@ -17,6 +17,7 @@ from typing import cast
 from upscaling.errors import Code, UpscalingError
 
 _trusted = ContextVar("trusted", default=False)
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out of IPv6
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -49,6 +50,8 @@ def is_global(host: str) -> bool:
         return False  # a name: what it resolves to could change between this look and the connection
     if isinstance(address, ipaddress.IPv6Address):
         address = _unwrapped(address)
+    if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
+        return False  # retired and translating ranges, which Python does not all hold for private
     return address.is_global and not address.is_multicast
 
 

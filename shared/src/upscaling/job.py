@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Limits, check_output, decode, encode, probe
+from upscaling.images import MEGAPIXEL, Limits, check_output, decode, encode, probe
 from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
 
@@ -55,9 +54,9 @@ def upscale_file(
     fail from the request and the file's header fails before the network runs.
     """
     limits = Limits.from_environment()
+    request = _checked(request, limits)
     tile = tile_size(request.tile_size, library.device)
     upscaler = library.upscaler(request.network)
-    _check_size(request)
     input_width, input_height = probe(source, limits)
     width, height = target_size(request, input_width, input_height)
     limits.check_output(width, height, input_width, input_height)
@@ -98,14 +97,50 @@ def target_size(request: Request, width: int, height: int) -> tuple[int, int]:
     return max(round(width * request.scale), 1), max(round(height * request.scale), 1)
 
 
-def _check_size(request: Request) -> None:
-    if not 0 < request.scale <= LARGEST_SCALE or math.isnan(request.scale):
+def _checked(request: Request, limits: Limits) -> Request:
+    """The request with its values in the types they are declared in, as far as they can be had."""
+    for name, value in (("model", request.network), ("output_format", request.output_format)):
+        if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
+            raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take one of its names.")
+    if not 0 < _number("scale", request.scale) <= LARGEST_SCALE:
         raise UpscalingError(
             Code.INPUT, f"scale is {request.scale:g}; take a factor above 0 and up to {LARGEST_SCALE:g}."
         )
-    for name, value in (("width", request.width), ("height", request.height)):
-        if value is not None and value < 1:
-            raise UpscalingError(Code.INPUT, f"{name} is {value}; take a number of pixels from 1 on, or leave it out.")
+    return replace(
+        request,
+        width=_side("width", request.width, limits),
+        height=_side("height", request.height, limits),
+        tile_size=_whole("tile_size", request.tile_size),
+        output_quality=_whole("output_quality", request.output_quality),
+    )
+
+
+def _side(name: str, value: float | None, limits: Limits) -> int | None:
+    if value is None:
+        return None
+    pixels = _whole(name, value)
+    if pixels < 1:
+        raise UpscalingError(Code.INPUT, f"{name} is {pixels}; take a number of pixels from 1 on, or leave it out.")
+    if pixels > limits.output_megapixels * MEGAPIXEL:
+        raise UpscalingError(
+            Code.TOO_LARGE, f"{name} is {str(pixels)[:12]}…; the result has {limits.output_megapixels:g} MP at most."
+        )
+    return pixels
+
+
+def _whole(name: str, value: float) -> int:
+    # JSON Schema, and clients in some languages, hold 64.0 for an integer.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take a whole number.")
+    return value
+
+
+def _number(name: str, value: float) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
+        raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take a number.")
+    return value
 
 
 def _since(started: float) -> float:

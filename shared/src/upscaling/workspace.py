@@ -21,12 +21,14 @@ class Workspace:
         tempfile.tempdir = str(folder)
         return cls(folder)
 
-    def begin(self, *inputs: Path) -> Path:
+    def begin(self, *inputs: object) -> Path:
         """Removes what earlier requests left, keeps this one's inputs, and returns a folder for its result.
 
         Cog reads a returned file after `run` has ended and never deletes it, so the next request does.
         """
-        for leftover in set(self.folder.iterdir()) - set(inputs):
+        for leftover in self.folder.iterdir():
+            if leftover in inputs:
+                continue
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

@@ -3,6 +3,6 @@
 from upscaling.images.decode import decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode
 from upscaling.images.image import Image
-from upscaling.images.limits import Limits
+from upscaling.images.limits import MEGAPIXEL, Limits
 
-__all__ = ["Image", "Limits", "OutputFormat", "check_output", "decode", "encode", "probe"]
+__all__ = ["MEGAPIXEL", "Image", "Limits", "OutputFormat", "check_output", "decode", "encode", "probe"]

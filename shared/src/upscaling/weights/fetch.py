@@ -10,6 +10,7 @@ import tempfile
 import zipfile
 from hashlib import file_digest
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import pooch
@@ -67,10 +68,17 @@ def _from_url(entry: Entry, url: str) -> StateDict:
         downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
         with egress.trusted():
             path = pooch.retrieve(url, f"sha256:{entry.sha256}", fname=entry.file, path=folder, downloader=downloader)
+        return _read_checkpoint(Path(path))
+
+
+def _read_checkpoint(path: Path) -> StateDict:
+    try:
         checkpoint = cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
-    # Upstream keeps the averaged weights beside the last ones.
-    state: StateDict = checkpoint.get("params_ema") or checkpoint.get("params") or checkpoint
-    return {name: tensor.float().contiguous() for name, tensor in state.items()}
+        # Upstream keeps the averaged weights beside the last ones.
+        state: StateDict = checkpoint.get("params_ema") or checkpoint.get("params") or checkpoint
+        return {name: tensor.float().contiguous() for name, tensor in state.items()}
+    except (RuntimeError, UnpicklingError, EOFError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(f"it is no checkpoint of tensors alone ({type(error).__name__})") from error
 
 
 def _from_wheel(member: str) -> StateDict:

@@ -1,6 +1,6 @@
 """Starts a model's own server, the true Cog server, without Docker; also a command of its own.
 
-Usage: python tools/server.py MODEL PORT
+Usage: python tools/local_server.py MODEL PORT
 """
 
 from __future__ import annotations

@@ -1,0 +1,26 @@
+"""Lets the published packages be imported: they are older than what they stand on."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from types import ModuleType
+
+import handmade
+import pytest
+from torchvision.transforms.functional import rgb_to_grayscale
+
+# basicsr takes this function from a module that torchvision has removed.
+_stand_in = ModuleType("torchvision.transforms.functional_tensor")
+_stand_in.__dict__["rgb_to_grayscale"] = rgb_to_grayscale
+sys.modules[_stand_in.__name__] = _stand_in
+
+with warnings.catch_warnings():
+    # basicsr.metrics.niqe takes convolve from where it was in old versions of scipy.
+    warnings.filterwarnings("ignore", "Please import `convolve`", DeprecationWarning)
+    import basicsr  # noqa: F401  its warning comes here, where it is expected
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    with handmade.one_thread():
+        yield
