@@ -5,6 +5,7 @@ Usage: python tools/demo.py FOLDER
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -42,4 +43,5 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too
     sys.exit(main(*sys.argv[1:]))

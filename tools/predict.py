@@ -11,6 +11,7 @@ import contextlib
 import json
 import mimetypes
 import re
+import signal
 import sys
 import tempfile
 import threading
@@ -168,4 +169,5 @@ def run(model: str, inputs: dict[str, Any], output: Path | None, url: str | None
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too
     sys.exit(main(sys.argv[1:]))

@@ -17,6 +17,7 @@ PROGRESS = "{desc}: {percentage:3.0f} %, {elapsed} so far, {remaining} to go"
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
+        tqdm.monitor_interval = 0  # its thread would start on the prediction's, where a cancel can hit it
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         refuse_private_addresses()
         self.workspace = Workspace.open()

@@ -25,7 +25,7 @@ from images.samples import (
 )
 from PIL import ImageCms
 
-from upscaling.images import Image, Limits, decode, probe
+from upscaling.images import Image, Limits, decode, probe, vips
 
 LIMITS = Limits()
 PER_MM = 1 / 25.4  # pixels per inch → per millimetre
@@ -313,3 +313,7 @@ def test_a_single_pixel_is_a_picture(read: Read, kind: str) -> None:
 def test_an_interlaced_png_is_read(read: Read) -> None:
     pixels = noise(21, 17, 3)
     assert np.array_equal(read(vips(pixels).pngsave_buffer(interlace=True)).pixels, pixels)
+
+
+def test_libvips_calls_no_python_that_could_swallow_a_cancel() -> None:
+    assert vips.pyvips._log_handler_id is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from importlib import import_module
 from typing import Any
 
@@ -13,5 +12,5 @@ pyvips: Any = import_module("pyvips")
 pyvips.block_untrusted_set(True)
 # The operation cache answers with the old picture when a path is used again.
 pyvips.cache_set_max(0)
-# Its own log says when threads come and go.
-logging.getLogger("pyvips").setLevel(logging.WARNING)
+# The log handler is a Python callback, which swallows a cancel that hits the thread it runs on.
+pyvips._remove_log_handler()
