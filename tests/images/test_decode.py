@@ -25,7 +25,8 @@ from images.samples import (
 )
 from PIL import ImageCms
 
-from upscaling.images import Image, Limits, decode, probe, vips
+from upscaling.images import Image, Limits, decode, probe
+from upscaling.images.vips import pyvips
 
 LIMITS = Limits()
 PER_MM = 1 / 25.4  # pixels per inch → per millimetre
@@ -316,4 +317,4 @@ def test_an_interlaced_png_is_read(read: Read) -> None:
 
 
 def test_libvips_calls_no_python_that_could_swallow_a_cancel() -> None:
-    assert vips.pyvips._log_handler_id is None
+    assert pyvips._log_handler_id is None

@@ -164,6 +164,6 @@ def _peak_bytes(network: Network, height: int, width: int) -> int:
 def test_memory_grows_with_the_width_and_never_the_height(name: str) -> None:
     loaded = network(name)
     with _older_objects_left_out():
-        low = _peak_bytes(loaded, 64, 64)
-        assert _peak_bytes(loaded, 192, 64) <= low
-        assert _peak_bytes(loaded, 64, 192) > 1.5 * low
+        low = _peak_bytes(loaded, 128, 64)
+        assert _peak_bytes(loaded, 256, 64) <= low
+        assert _peak_bytes(loaded, 128, 192) > 1.5 * low

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import starmap
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import MEGAPIXEL, Limits, check_output, decode, encode, probe
+from upscaling.images import (
+    MEGAPIXEL,
+    Limits,
+    OutputFormat,
+    PngHeader,
+    check_output,
+    decode,
+    encode,
+    probe,
+    with_alpha,
+    write_png,
+)
 from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
+from upscaling.upscaler import collect
 
 LARGEST_SCALE = 10.0
 
+_Item = TypeVar("_Item")
 Record = Callable[[str, float | int | str], None]
 
 
@@ -70,19 +85,20 @@ def upscale_file(
     record("seconds_decoding", _since(started))
 
     started = perf_counter()
-    tally = Tally(on_progress=progress)
-    enlarged = upscaler.upscale(image, width, height, tile, tally)
-    record("seconds_computing", _since(started))
+    tally, computing = Tally(on_progress=progress), _Stopwatch()
+    rows = computing.around(upscaler.rows(image, width, height, tile, tally))
+    path = folder / f"output.{output_format}"
+    if output_format is OutputFormat.PNG:
+        write_png(path, PngHeader.of(image, width, height), starmap(with_alpha, rows))
+    else:
+        encode(collect(image, width, height, rows), path, output_format, request.output_quality)
+    record("seconds_computing", round(computing.seconds, 4))
+    record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
     record("tiles", tally.tiles)
     record("retries", tally.retries)
     record("device", str(library.device))
     record("dtype", str(upscaler.dtype_for(image)).removeprefix("torch."))
     record("weights", library.source(request.network))
-
-    started = perf_counter()
-    path = folder / f"output.{output_format}"
-    encode(enlarged, path, output_format, request.output_quality)
-    record("seconds_encoding", _since(started))
     return path
 
 
@@ -141,6 +157,23 @@ def _number(name: str, value: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
         raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take a number.")
     return value
+
+
+class _Stopwatch:
+    """Counts the time that an iterator takes, while what it gives is used in between."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        while True:
+            started = perf_counter()
+            item = next(items, None)
+            self.seconds += perf_counter() - started
+            if item is None:
+                return
+            yield item
+            del item  # this frame stays alive while the next one is made
 
 
 def _since(started: float) -> float:

@@ -43,17 +43,7 @@ class Upscaler:
         the same network unless it is flat; colours hidden under zero alpha do not matter.
         Raises E_MEMORY and E_NONFINITE.
         """
-        with _memory_errors_coded(width, height):
-            pixels: Pixels = np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype)
-            alpha: Pixels | None = None if image.alpha is None else np.empty((height, width), image.alpha.dtype)
-        top = 0
-        for colour_rows, alpha_rows in self.rows(image, width, height, tile, tally or Tally()):
-            bottom = top + len(colour_rows)
-            pixels[top:bottom] = colour_rows
-            if alpha is not None and alpha_rows is not None:
-                alpha[top:bottom] = alpha_rows
-            top = bottom
-        return Image(pixels, alpha, image.profile, image.resolution)
+        return collect(image, width, height, self.rows(image, width, height, tile, tally or Tally()))
 
     def rows(
         self, image: Image, width: int, height: int, tile: TileSize, tally: Tally
@@ -112,6 +102,21 @@ class Upscaler:
             del band  # this frame stays alive while the rows are resampled and encoded
             if len(rows):
                 yield rows
+
+
+def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, Pixels | None]]) -> Image:
+    """The rows of `Upscaler.rows` as one picture like `image`; raises E_MEMORY where it does not fit."""
+    with _memory_errors_coded(width, height):
+        pixels: Pixels = np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype)
+        alpha: Pixels | None = None if image.alpha is None else np.empty((height, width), image.alpha.dtype)
+    top = 0
+    for colour_rows, alpha_rows in rows:
+        bottom = top + len(colour_rows)
+        pixels[top:bottom] = colour_rows
+        if alpha is not None and alpha_rows is not None:
+            alpha[top:bottom] = alpha_rows
+        top = bottom
+    return Image(pixels, alpha, image.profile, image.resolution)
 
 
 @contextmanager

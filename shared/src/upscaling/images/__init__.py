@@ -2,7 +2,20 @@
 
 from upscaling.images.decode import decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode
-from upscaling.images.image import Image
+from upscaling.images.image import Image, with_alpha
 from upscaling.images.limits import MEGAPIXEL, Limits
+from upscaling.images.png import PngHeader, write_png
 
-__all__ = ["MEGAPIXEL", "Image", "Limits", "OutputFormat", "check_output", "decode", "encode", "probe"]
+__all__ = [
+    "MEGAPIXEL",
+    "Image",
+    "Limits",
+    "OutputFormat",
+    "PngHeader",
+    "check_output",
+    "decode",
+    "encode",
+    "probe",
+    "with_alpha",
+    "write_png",
+]

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.image import Image
+from upscaling.images.image import Image, with_alpha
+from upscaling.images.png import PngHeader, write_png
 from upscaling.images.vips import pyvips
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,6 @@ class OutputFormat(StrEnum):
     WEBP = "webp"
 
 
-# PNG always gets a resolution: this one, 72 dpi, is what `decode` takes for none.
-_NO_RESOLUTION = (2.834, 2.834)  # pixels per millimetre
 # The longest side, in pixels: libjpeg's JPEG_MAX_DIMENSION, libwebp's WEBP_MAX_DIMENSION.
 _LONGEST_SIDE = {OutputFormat.JPG: 65_500, OutputFormat.WEBP: 16_383}
 
@@ -58,16 +57,16 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     PNG keeps 8 and 16 bit, grey and alpha; JPEG flattens alpha on white and, like WebP, rounds 16 bit to 8.
     quality is 1–100, for JPEG and WebP. Raises E_ENCODE where the file cannot be written.
     """
+    if output_format is OutputFormat.PNG:
+        write_png(path, PngHeader.of(image, image.width, image.height), iter([with_alpha(image.pixels, image.alpha)]))
+        return
     try:
         ready = _ready(image, output_format)
         target = pyvips.Target.new_to_file(str(path))
-        if output_format is OutputFormat.PNG:
-            ready.pngsave_target(target, keep="icc")
-        else:
-            # Their resolution libvips writes as EXIF only.
-            kept = "icc|exif" if image.resolution else "icc"
-            save = ready.jpegsave_target if output_format is OutputFormat.JPG else ready.webpsave_target
-            save(target, Q=quality, keep=kept)
+        # libvips writes their resolution as EXIF only.
+        kept = "icc|exif" if image.resolution else "icc"
+        save = ready.jpegsave_target if output_format is OutputFormat.JPG else ready.webpsave_target
+        save(target, Q=quality, keep=kept)
     except pyvips.Error as error:
         with suppress(OSError):
             path.unlink()
@@ -79,8 +78,6 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
 
 def _ready(image: Image, output_format: OutputFormat) -> Any:
     """The picture as the format holds it."""
-    if output_format is OutputFormat.PNG:
-        return _assemble(image)
     assembled = _assemble(_in_8_bit(image))
     if output_format is OutputFormat.WEBP:
         return _in_srgb_unless_rgb(assembled)
@@ -91,14 +88,13 @@ def _ready(image: Image, output_format: OutputFormat) -> Any:
 
 
 def _assemble(image: Image) -> Any:
-    samples = image.pixels if image.alpha is None else np.dstack([image.pixels, image.alpha])
+    """An 8 bit picture as libvips has it."""
+    samples = with_alpha(image.pixels, image.alpha)
     height, width, bands = samples.shape
-    assembled = pyvips.Image.new_from_memory(
-        np.ascontiguousarray(samples).data, width, height, bands, "uchar" if image.bits == 8 else "ushort"
-    )
-    interpretation = {(True, 8): "b-w", (True, 16): "grey16", (False, 8): "srgb", (False, 16): "rgb16"}
-    across, down = image.resolution or _NO_RESOLUTION
-    assembled = assembled.copy(interpretation=interpretation[image.is_grey, image.bits], xres=across, yres=down)
+    assembled = pyvips.Image.new_from_memory(np.ascontiguousarray(samples).data, width, height, bands, "uchar")
+    assembled = assembled.copy(interpretation="b-w" if image.is_grey else "srgb")
+    if image.resolution is not None:
+        assembled = assembled.copy(xres=image.resolution[0], yres=image.resolution[1])
     if image.profile is not None:
         assembled.set_type(pyvips.GValue.blob_type, "icc-profile-data", image.profile)
     return assembled

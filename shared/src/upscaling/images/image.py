@@ -39,3 +39,8 @@ class Image:
     def bits(self) -> int:
         """Bits per channel: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
+
+
+def with_alpha(pixels: Pixels, alpha: Pixels | None) -> Pixels:
+    """Rows of colour, (rows, width, channels), and of alpha, (rows, width), as the channels of one array."""
+    return pixels if alpha is None else np.dstack([pixels, alpha])

@@ -139,8 +139,8 @@ class _Runner:
                 rows.append(band)
             del band  # this frame stays alive while the next stage works
             ready = self._ready()
-            # Waiting for half a tile keeps slivers, which would be mostly halo, out.
-            if ready - done < self.budget.height // 2 and ready < self.height:
+            # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
+            if ready - done < self.stage.halo and ready < self.height:
                 continue
             while done < ready:
                 # Cut anew each time: the budget may have shrunk.
