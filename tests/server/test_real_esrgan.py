@@ -24,7 +24,7 @@ def test_every_network_gives_the_pixels_that_the_package_computes(
     (tmp_path / "picture.png").write_bytes(picture(30, 21))
     image = decode(tmp_path / "picture.png", Limits())
     library = Library(baked=cache)
-    expected = library.upscaler(network).upscale(image, 120, 84, tile_size(0, torch.device("cpu")))
+    expected = library.upscaler(network).upscale(image, 120, 84, tile_size(0, torch.device("cpu"), image.width))
     found = opened(server.output(image=data_url(picture(30, 21)), model=network))
     assert np.array_equal(np.asarray(found), expected.pixels)
 

@@ -57,18 +57,23 @@ def test_a_halo_is_whole_inside_the_picture_and_ends_at_its_border(data: st.Data
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_tile_size_zero_is_automatic_within_the_bounds_of_asked_ones(device: str) -> None:
-    automatic = tile_size(AUTOMATIC, torch.device(device))
+    automatic = tile_size(AUTOMATIC, torch.device(device), picture_width=100)
     assert min(automatic.width, automatic.height) >= SMALLEST_TILE
     assert max(automatic.width, automatic.height) <= LARGEST_TILE
 
 
+def test_automatic_tiles_of_wide_pictures_are_lower() -> None:
+    heights = [tile_size(AUTOMATIC, torch.device("cpu"), width).height for width in (100, 2048, 4096, 8000, 10**6)]
+    assert heights == [128, 128, 64, 32, SMALLEST_TILE]
+
+
 @pytest.mark.parametrize("side", [SMALLEST_TILE, 200, LARGEST_TILE])
 def test_tile_size_within_bounds_is_a_square(side: int) -> None:
-    assert tile_size(side, torch.device("cpu")) == TileSize(side, side)
+    assert tile_size(side, torch.device("cpu"), picture_width=100) == TileSize(side, side)
 
 
 @pytest.mark.parametrize("side", [-1, 1, SMALLEST_TILE - 1, LARGEST_TILE + 1])
 def test_tile_size_out_of_bounds_is_an_input_error_that_names_the_value(side: int) -> None:
     with pytest.raises(UpscalingError, match=f"tile_size is {side}; take 0 .* 32 to 2048") as raised:
-        tile_size(side, torch.device("cpu"))
+        tile_size(side, torch.device("cpu"), picture_width=100)
     assert raised.value.code is Code.INPUT

@@ -70,9 +70,9 @@ def upscale_file(
     """
     limits = Limits.from_environment()
     request = _checked(request, limits)
-    tile = tile_size(request.tile_size, library.device)
     upscaler = library.upscaler(request.network)
     input_width, input_height = probe(source, limits)
+    tile = tile_size(request.tile_size, library.device, input_width)
     width, height = target_size(request, input_width, input_height)
     limits.check_output(width, height, input_width, input_height)
     output_format = check_output(request.output_format, request.output_quality, width, height)
