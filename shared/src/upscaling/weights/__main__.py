@@ -8,6 +8,7 @@ from pathlib import Path
 
 from upscaling.errors import UpscalingError
 from upscaling.weights import entry, of_model, put
+from upscaling.weights.store import file_name
 
 
 def main(model: str, folder: str, *names: str) -> int:
@@ -16,7 +17,8 @@ def main(model: str, folder: str, *names: str) -> int:
     failed = 0
     for wanted in entries:
         try:
-            path = put(wanted, Path(folder))
+            kept = Path(folder) / file_name(wanted)
+            path = kept if kept.exists() else put(wanted, Path(folder))
             sys.stderr.write(f"{path}  ({wanted.licence}, {path.stat().st_size / 1e6:.1f} MB)\n")
         except UpscalingError as error:
             failed += 1
