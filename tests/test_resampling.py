@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -149,3 +150,16 @@ def test_rows_come_out_as_soon_as_they_can() -> None:
     assert len(first) > 0
     assert taken[-1] < len(first)
     assert len(first) + sum(len(band) for band in produced) == 8000
+
+
+def test_reducing_tall_pictures_holds_a_few_rows_only() -> None:
+    def bands() -> Iterator[Pixels]:
+        for _ in range(200):
+            yield np.full((100, 64, 3), 7, np.uint8)
+
+    tracemalloc.start()
+    reduced = np.concatenate(list(resample(bands(), (20_000, 64), (64, 64))))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (reduced == 7).all()
+    assert peak < 12e6  # bytes; the rows that one block of results reads are 15 MB as fp32

@@ -17,6 +17,7 @@ ROOMS = (
     "errors",
     "egress",
     "workspace",
+    "progress",
     "images",
     "weights",
     "device",
@@ -31,6 +32,7 @@ ROOMS = (
 ONLY = {
     "egress": {"errors"},
     "workspace": set[str](),
+    "progress": set[str](),
     "images": {"errors"},
     "weights": {"errors", "egress"},
     "device": {"errors"},

@@ -197,7 +197,7 @@ def test_server_that_cannot_become_ready_says_why(tmp_path: Path, code: str, tol
 def test_taken_port_is_told(tmp_path: Path, elsewhere: Site) -> None:
     model = make_model(tmp_path, ECHO.format(setup="pass"))
     with (
-        pytest.raises(server.ServerError, match="the server ended"),
+        pytest.raises(server.ServerError, match=f"port {elsewhere.port} is taken"),
         server.running(model, port=elsewhere.port, root=tmp_path),
     ):
         pass

@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,10 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_WITHIN = 120  # seconds; importing torch from a cold disk takes most of it
 _STOPPED_WITHIN = 10  # seconds
 _POLL = 0.1  # seconds
+_LINES_KEPT = 100  # of what the server says, for the case that it fails
+
+# A proxy in the environment is for the world outside, not for loopback.
+open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
 _PREDICTION_LOG = ("coglet::prediction", "coglet::user")  # coglet's names for what the model itself prints
 
 
@@ -56,6 +61,8 @@ def running(
     """
     folder = root / "models" / model
     _place_schema(folder)
+    if port is not None and not _is_free(port):
+        raise ServerError(f"port {port} is taken; name another with PORT=…")
     port = port or _free_port()
     command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"]
     if upload_url is not None:
@@ -73,7 +80,7 @@ def running(
             text=True,
             start_new_session=True,  # so that the worker ends with it, and a Ctrl-C is ours to handle
         )
-        said: list[str] = []
+        said: deque[str] = deque(maxlen=_LINES_KEPT)
         relay = threading.Thread(target=_relay, args=(process, said), daemon=True)
         relay.start()
         server = Server(f"http://127.0.0.1:{port}", process)
@@ -88,7 +95,7 @@ def running(
 def health(url: str) -> dict[str, Any]:
     """The answer of /health-check, or {} while nobody listens."""
     try:
-        with urllib.request.urlopen(f"{url}/health-check", timeout=10) as answer:
+        with open_url(f"{url}/health-check", timeout=10) as answer:
             return json.load(answer)
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return {}
@@ -119,13 +126,23 @@ def _runner(folder: Path) -> str:
     raise ServerError(f"{folder / 'cog.yaml'} has no line `run:`.")
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
+def _relay(process: subprocess.Popen[str], said: deque[str]) -> None:
     """Passes on what the model logs, and keeps what the server itself says in case it fails."""
     assert process.stdout is not None
     with process.stdout as lines:
@@ -135,6 +152,9 @@ def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
             except ValueError:
                 said.append(line.rstrip())
                 continue
+            if not isinstance(entry, dict):
+                said.append(line.rstrip())
+                continue
             fields = entry.get("fields", {})
             if entry.get("target") in _PREDICTION_LOG and ("source" in fields or entry["target"] == "coglet::user"):
                 print(fields.get("message", ""), file=sys.stderr, flush=True)
@@ -142,16 +162,16 @@ def _relay(process: subprocess.Popen[str], said: list[str]) -> None:
                 said.append(f"{fields.get('message', '')} {fields.get('error', '')}".strip())
 
 
-def _wait_until_ready(server: Server, folder: Path, environment: dict[str, str], said: list[str]) -> None:
+def _wait_until_ready(server: Server, folder: Path, environment: dict[str, str], said: deque[str]) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise ServerError("\n".join(["the server ended:", *said]))
         status = health(server.url).get("status")
         if status == "READY":
             return
         if status == "SETUP_FAILED":
             raise ServerError("\n".join([*said, _traceback(folder, environment)]))
-        if server.process.poll() is not None:
-            raise ServerError("\n".join(["the server ended:", *said]))
         time.sleep(_POLL)
     raise ServerError("\n".join([f"the server was not ready within {READY_WITHIN} s:", *said]))
 

@@ -23,7 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from local_server import ROOT, ServerError, running
+from local_server import ROOT, ServerError, open_url, running
 
 BUSY_FOR = 600  # seconds to keep asking a server that answers 409
 _BUSY_PAUSE = 0.5  # seconds
@@ -46,13 +46,15 @@ def predict(url: str, inputs: dict[str, Any]) -> dict[str, Any]:
             f"{url}/predictions", body, {"Content-Type": "application/json"}, method="POST"
         )
         try:
-            with urllib.request.urlopen(request) as answer:
+            with open_url(request) as answer:
                 prediction = json.load(answer)
             break
         except urllib.error.HTTPError as error:
             if error.code != 409 or time.monotonic() > deadline:
                 raise PredictionError(_refusal(error)) from error
             time.sleep(_BUSY_PAUSE)
+        except urllib.error.URLError as error:
+            raise PredictionError(f"{url} does not answer ({error.reason}).") from error
     if prediction["status"] != "succeeded":
         message = prediction.get("error") or f"the prediction {prediction['status']}"
         coded = _CODED.search(message)
@@ -62,7 +64,11 @@ def predict(url: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
     """NAME=VALUE pairs as JSON values of the types in the model's schema; @ reads a file."""
-    schema = json.loads((ROOT / "models" / model / "openapi.json").read_text())
+    contract = ROOT / "models" / model / "openapi.json"
+    if not contract.exists():
+        models = ", ".join(sorted(path.name for path in (ROOT / "models").iterdir()))
+        raise PredictionError(f"there is no model {model!r}; there are {models}.")
+    schema = json.loads(contract.read_text())
     known = schema["components"]["schemas"]["Input"]["properties"]
     inputs: dict[str, Any] = {}
     for pair in pairs:
@@ -121,8 +127,10 @@ def receiver(folder: Path) -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 def save(output: str, received: Path, wanted: Path | None) -> Path:
@@ -147,6 +155,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--url", help="a server that runs already, say from `make serve`")
     options = parser.parse_args(arguments)
     try:
+        if options.output and not options.output.resolve().parent.is_dir():
+            raise PredictionError(f"there is no folder {options.output.parent} for the result.")
         inputs = parse_inputs(options.input, options.model)
         path = run(options.model, inputs, options.output, options.url)
     except (PredictionError, ServerError) as error:

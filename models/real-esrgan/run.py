@@ -5,21 +5,20 @@ import pathlib
 import sys
 
 from cog import BaseRunner, Input, Path
-from tqdm import tqdm
 
 from upscaling.egress import refuse_private_addresses
+from upscaling.images import start_threads
 from upscaling.job import Request, require_file, upscale_file
 from upscaling.library import Library
+from upscaling.progress import Progress
 from upscaling.workspace import Workspace
-
-PROGRESS = "{desc}: {percentage:3.0f} %, {elapsed} so far, {remaining} to go"
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        tqdm.monitor_interval = 0  # its thread would start on the prediction's, where a cancel can hit it
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         refuse_private_addresses()
+        start_threads()
         self.workspace = Workspace.open()
         self.library = Library(baked=pathlib.Path(__file__).parent / "weights")
 
@@ -72,13 +71,5 @@ class Runner(BaseRunner):
         folder = self.workspace.begin(image)
         source = require_file(image, Path)
         request = Request(model, scale, width, height, tile_size, output_format, output_quality)
-        with tqdm(total=100, delay=1, mininterval=1, desc=model, bar_format=PROGRESS, file=sys.stderr) as bar:
-            result = upscale_file(
-                source,
-                folder,
-                request,
-                self.library,
-                record=self.record_metric,
-                progress=lambda share: bar.update(100 * share - bar.n),
-            )
+        result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(model))
         return Path(result)

@@ -97,11 +97,17 @@ def test_full_disk_is_a_coded_error_and_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_missing_rows_are_an_error_and_leave_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UpscalingError, match="E_ENCODE: 3 of 10 rows are missing"):
+        write_png(tmp_path / "out.png", PngHeader(5, 10, 3, 8), iter([noise(7, 5, 3, 8)]))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_failure_of_the_rows_passes_through_and_leaves_no_file(tmp_path: Path) -> None:
     def rows() -> Iterator[Pixels]:
         yield noise(10, 10, 3, 8)
-        raise KeyError("the network's own")
+        raise ConnectionResetError("the network's own")
 
-    with pytest.raises(KeyError, match="the network's own"):
+    with pytest.raises(ConnectionResetError, match="the network's own"):
         write_png(tmp_path / "out.png", PngHeader(10, 20, 3, 8), rows())
     assert list(tmp_path.iterdir()) == []

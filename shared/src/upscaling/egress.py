@@ -9,13 +9,13 @@ import ipaddress
 import os
 import socket
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import cast
+from collections.abc import Callable
+from contextvars import ContextVar, copy_context
+from typing import TypeVar, cast
 
 from upscaling.errors import Code, UpscalingError
 
+_Result = TypeVar("_Result")
 _trusted = ContextVar("trusted", default=False)
 _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out of IPv6
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
@@ -32,14 +32,12 @@ def refuse_private_addresses() -> None:
         sys.addaudithook(_check)
 
 
-@contextmanager
-def trusted() -> Generator[None]:
-    """Lets this thread connect anywhere: for addresses that the operator chose, not a caller."""
-    token = _trusted.set(True)
-    try:
-        yield
-    finally:
-        _trusted.reset(token)
+def trusted(call: Callable[[], _Result]) -> _Result:
+    """Runs a call that may connect anywhere: to addresses that the operator chose, not a caller."""
+    # A context of its own: a cancel could leave this thread's own one changed.
+    context = copy_context()
+    context.run(_trusted.set, True)
+    return context.run(call)
 
 
 def is_global(host: str) -> bool:

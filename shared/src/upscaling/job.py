@@ -24,9 +24,11 @@ from upscaling.images import (
 )
 from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
+from upscaling.tiling.memory import memory_errors_coded
 from upscaling.upscaler import collect
 
 LARGEST_SCALE = 10.0
+_LONGEST_SHOWN_INTEGER = 64  # bits
 
 _Item = TypeVar("_Item")
 Record = Callable[[str, float | int | str], None]
@@ -80,18 +82,19 @@ def upscale_file(
         record(f"{name}_width", pixels[0])
         record(f"{name}_height", pixels[1])
 
-    started = perf_counter()
-    image = decode(source, limits)
-    record("seconds_decoding", _since(started))
-
-    started = perf_counter()
-    tally, computing = Tally(on_progress=progress), _Stopwatch()
-    rows = computing.around(upscaler.rows(image, width, height, tile, tally))
     path = folder / f"output.{output_format}"
-    if output_format is OutputFormat.PNG:
-        write_png(path, PngHeader.of(image, width, height), starmap(with_alpha, rows))
-    else:
-        encode(collect(image, width, height, rows), path, output_format, request.output_quality)
+    with memory_errors_coded(f"a result of {width}×{height} pixels"):
+        started = perf_counter()
+        image = decode(source, limits)
+        record("seconds_decoding", _since(started))
+
+        started = perf_counter()
+        tally, computing = Tally(on_progress=progress), _Stopwatch()
+        rows = computing.around(upscaler.rows(image, width, height, tile, tally))
+        if output_format is OutputFormat.PNG:
+            write_png(path, PngHeader.of(image, width, height), starmap(with_alpha, rows))
+        else:
+            encode(collect(image, width, height, rows), path, output_format, request.output_quality)
     record("seconds_computing", round(computing.seconds, 4))
     record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
     record("tiles", tally.tiles)
@@ -117,17 +120,17 @@ def _checked(request: Request, limits: Limits) -> Request:
     """The request with its values in the types they are declared in, as far as they can be had."""
     for name, value in (("model", request.network), ("output_format", request.output_format)):
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
-            raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take one of its names.")
+            raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take one of its names.")
     if not 0 < _number("scale", request.scale) <= LARGEST_SCALE:
         raise UpscalingError(
-            Code.INPUT, f"scale is {request.scale:g}; take a factor above 0 and up to {LARGEST_SCALE:g}."
+            Code.INPUT, f"scale is {_shown(request.scale)}; take a factor above 0 and up to {LARGEST_SCALE:g}."
         )
     return replace(
         request,
         width=_side("width", request.width, limits),
         height=_side("height", request.height, limits),
-        tile_size=_whole("tile_size", request.tile_size),
-        output_quality=_whole("output_quality", request.output_quality),
+        tile_size=_small("tile_size", request.tile_size),
+        output_quality=_small("output_quality", request.output_quality),
     )
 
 
@@ -136,12 +139,19 @@ def _side(name: str, value: float | None, limits: Limits) -> int | None:
         return None
     pixels = _whole(name, value)
     if pixels < 1:
-        raise UpscalingError(Code.INPUT, f"{name} is {pixels}; take a number of pixels from 1 on, or leave it out.")
+        raise UpscalingError(Code.INPUT, f"{name} is {_shown(pixels)}; take a number from 1 on, or leave it out.")
     if pixels > limits.output_megapixels * MEGAPIXEL:
         raise UpscalingError(
-            Code.TOO_LARGE, f"{name} is {str(pixels)[:12]}…; the result has {limits.output_megapixels:g} MP at most."
+            Code.TOO_LARGE, f"{name} is {_shown(pixels)}; the result has {limits.output_megapixels:g} MP at most."
         )
     return pixels
+
+
+def _small(name: str, value: float) -> int:
+    whole = _whole(name, value)
+    if whole.bit_length() > _LONGEST_SHOWN_INTEGER:
+        raise UpscalingError(Code.INPUT, f"{name} is {_shown(whole)}; take a smaller number.")
+    return whole
 
 
 def _whole(name: str, value: float) -> int:
@@ -149,14 +159,21 @@ def _whole(name: str, value: float) -> int:
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take a whole number.")
+        raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take a whole number.")
     return value
 
 
 def _number(name: str, value: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
-        raise UpscalingError(Code.INPUT, f"{name} is {value!r}; take a number.")
+        raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take a number.")
     return value
+
+
+def _shown(value: object) -> str:
+    """A value for a message, at a length that a message can hold."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_INTEGER:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)[:80]
 
 
 class _Stopwatch:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import Pixels
+from upscaling.images.image import Pixels, recut
 
 _LOBES = 3.0
-_BLOCK = 64  # output rows or columns that are computed as one matrix product
+_BLOCK = 64  # rows or columns, of the input or of the output, that make one matrix product
 
 _Floats = NDArray[np.float32]
 
@@ -43,21 +43,25 @@ def resample(bands: Iterator[Pixels], source: tuple[int, int], target: tuple[int
         yield from bands
         return
     across = _blocks(source[1], target[1])
-    down = deque(_blocks(source[0], target[0]))
-    held: _Floats | None = None
-    top = 0  # the input row that `held` begins with
-    for band in bands:
+    waiting = deque(_blocks(source[0], target[0]))
+    begun: deque[tuple[_Block, _Floats]] = deque()
+    top = 0
+    # Cut anew, so that the order of the sums does not depend on how the rows came.
+    for band in recut(bands, _BLOCK):
         dtype = band.dtype
-        narrowed = _resample_columns(band, across)
-        held = narrowed if held is None else np.concatenate([held, narrowed])
-        del band, narrowed  # this frame stays alive while the rows are encoded
-        arrived = top + len(held)
-        while down and down[0].end <= arrived:
-            block = down.popleft()
-            rows = np.tensordot(block.weights, held[block.first - top : block.end - top], axes=1)
-            yield _rounded(rows, dtype)
-        needed = min(down[0].first if down else arrived, arrived)
-        held, top = held[needed - top :].copy(), needed
+        rows = _resample_columns(band, across)
+        del band  # this frame stays alive while the rows are encoded
+        bottom = top + len(rows)
+        while waiting and waiting[0].first < bottom:
+            block = waiting.popleft()
+            begun.append((block, np.zeros((len(block.weights), *rows.shape[1:]), np.float32)))
+        for block, sums in begun:
+            first, end = max(block.first, top), min(block.end, bottom)
+            weights = block.weights[:, first - block.first : end - block.first]
+            sums += np.tensordot(weights, rows[first - top : end - top], axes=1)
+        while begun and begun[0][0].end <= bottom:
+            yield _rounded(begun.popleft()[1], dtype)
+        top = bottom
 
 
 def _resample_columns(band: Pixels, blocks: list[_Block]) -> _Floats:
@@ -68,7 +72,9 @@ def _resample_columns(band: Pixels, blocks: list[_Block]) -> _Floats:
 
 
 def _blocks(source: int, target: int) -> list[_Block]:
-    return [_block(source, target, start, min(start + _BLOCK, target)) for start in range(0, target, _BLOCK)]
+    # When reducing, an output reads many inputs: fewer outputs keep the matrix small.
+    outputs = max(_BLOCK * target // max(source, target), 1)
+    return [_block(source, target, start, min(start + outputs, target)) for start in range(0, target, outputs)]
 
 
 def _block(source: int, target: int, start: int, end: int) -> _Block:

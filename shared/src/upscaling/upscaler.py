@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +16,7 @@ from upscaling.networks import Network
 from upscaling.networks.stage import Padding
 from upscaling.resampling import resample
 from upscaling.tiling import Tally, TileSize, stream, total_work
-from upscaling.tiling.memory import is_out_of_memory
+from upscaling.tiling.memory import memory_errors_coded
 
 # Rec. 601 luma: how the reference (OpenCV's BGR2GRAY in RealESRGANer) makes its result grey again.
 _LUMA = (0.299, 0.587, 0.114)
@@ -52,7 +51,7 @@ class Upscaler:
 
         Raises E_MEMORY and E_NONFINITE.
         """
-        with _memory_errors_coded(width, height):
+        with memory_errors_coded(f"a result of {width}×{height} pixels"):
             network = self.load(self.dtype_for(image))
             has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
             padded = _padded_size(network, image.height, image.width)
@@ -106,7 +105,7 @@ class Upscaler:
 
 def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, Pixels | None]]) -> Image:
     """The rows of `Upscaler.rows` as one picture like `image`; raises E_MEMORY where it does not fit."""
-    with _memory_errors_coded(width, height):
+    with memory_errors_coded(f"a result of {width}×{height} pixels"):
         pixels: Pixels = np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype)
         alpha: Pixels | None = None if image.alpha is None else np.empty((height, width), image.alpha.dtype)
     top = 0
@@ -116,19 +115,9 @@ def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, 
         if alpha is not None and alpha_rows is not None:
             alpha[top:bottom] = alpha_rows
         top = bottom
+    if top != height:
+        raise UpscalingError(Code.ENCODE, f"{height - top} of {height} rows are missing; please report this.")
     return Image(pixels, alpha, image.profile, image.resolution)
-
-
-@contextmanager
-def _memory_errors_coded(width: int, height: int) -> Generator[None, None, None]:
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise UpscalingError(
-            Code.MEMORY, f"memory ran out for a result of {width}×{height} pixels. Ask for a smaller one."
-        ) from error
 
 
 def _padded_size(network: Network, height: int, width: int) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from upscaling.images.decode import decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode
 from upscaling.images.image import Image, with_alpha
 from upscaling.images.limits import MEGAPIXEL, Limits
-from upscaling.images.png import PngHeader, write_png
+from upscaling.images.png import PngHeader, start_threads, write_png
 
 __all__ = [
     "MEGAPIXEL",
@@ -16,6 +16,7 @@ __all__ = [
     "decode",
     "encode",
     "probe",
+    "start_threads",
     "with_alpha",
     "write_png",
 ]

@@ -32,6 +32,7 @@ _LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample fo
 _PROFILE_SPACES = {1: b"GRAY", 3: b"RGB "}  # ICC.1:2022, table 19: colour space signatures
 # Pixels per millimetre that libvips gives where a file says nothing: most formats, PNG, JPEG.
 _UNSAID, _UNSAID_IN_JPEG = (0.0, 1.0, 2.834), 72 / 25.4
+_FINEST = 2**32 // 1000 - 1  # pixels per millimetre; a PNG holds them per metre in 32 bit
 _FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
 _ROWS_AT_A_TIME = 256  # a cancel takes effect between two reads
 
@@ -61,6 +62,8 @@ def decode(path: Path, limits: Limits) -> Image:
 def _coded_errors() -> Generator[None]:
     try:
         yield
+    except OSError as error:
+        raise UpscalingError(Code.DECODE, f"the file cannot be opened ({error.strerror}). Send it again.") from error
     except pyvips.Error as error:
         raise UpscalingError(
             Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
@@ -117,6 +120,8 @@ def _resolution(header: Any) -> tuple[float, float] | None:
     across, down = float(header.xres), float(header.yres)
     is_said = header.get_typeof("resolution-unit") != 0 or across != _UNSAID_IN_JPEG
     if across == down and (across in _UNSAID or not is_said):
+        return None
+    if not (0 < across <= _FINEST and 0 < down <= _FINEST):
         return None
     return (down, across) if _orientation(header) >= _FIRST_TURNED else (across, down)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,3 +45,20 @@ class Image:
 def with_alpha(pixels: Pixels, alpha: Pixels | None) -> Pixels:
     """Rows of colour, (rows, width, channels), and of alpha, (rows, width), as the channels of one array."""
     return pixels if alpha is None else np.dstack([pixels, alpha])
+
+
+def recut(bands: Iterator[Pixels], rows: int) -> Iterator[Pixels]:
+    """The same consecutive rows in bands of `rows`, the last one shorter."""
+    held: list[Pixels] = []
+    missing = rows
+    for band in bands:
+        rest = band
+        while len(rest) >= missing:
+            yield np.concatenate([*held, rest[:missing]])
+            held, rest, missing = [], rest[missing:], rows
+        if len(rest):
+            held.append(rest.copy())
+            missing -= len(rest)
+        del band, rest  # this frame stays alive while the next band is made
+    if held:
+        yield np.concatenate(held)

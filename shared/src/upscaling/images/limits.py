@@ -43,7 +43,7 @@ class Limits:
         most = self.output_megapixels * MEGAPIXEL
         if width * height > most:
             percent = int((most / (source_width * source_height)) ** 0.5 * 100)
-            while round(source_width * percent / 100) * round(source_height * percent / 100) > most:
+            while _scaled(source_width, percent) * _scaled(source_height, percent) > most:
                 percent -= 1  # both sides were rounded up
             raise UpscalingError(
                 Code.TOO_LARGE,
@@ -51,6 +51,10 @@ class Limits:
                 f" {self.output_megapixels:g} MP. The largest scale that fits this picture is"
                 f" {percent / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
             )
+
+
+def _scaled(side: int, percent: int) -> int:
+    return max(round(side * percent / 100), 1)
 
 
 def _positive(variable: str, default: float) -> float:

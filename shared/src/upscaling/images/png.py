@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import struct
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from threading import Barrier
+from time import sleep
 from typing import BinaryIO
 
 import numpy as np
@@ -23,7 +24,7 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.image import Image, Pixels
+from upscaling.images.image import Image, Pixels, recut
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → PNG's colour type
@@ -33,7 +34,8 @@ _BLOCK = 1 << 20  # bytes of rows that are deflated at a time
 _ZLIB_HEADER = b"\x78\x01"  # deflate with a 32 KiB window, fastest
 _LAST_BLOCK = b"\x03\x00"  # an empty block with the final bit set
 _ADLER_BASE = 65_521
-_POLL = 0.05  # seconds; how long a cancel may have to wait
+_POLL = 0.001  # seconds
+_WORKERS = os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -57,75 +59,79 @@ class PngHeader:
         return cls(width, height, channels, image.bits, image.profile, image.resolution)
 
 
+def start_threads() -> None:
+    """Starts the threads that deflate, so that none starts during a prediction and catches its cancel.
+
+    On Python 3.11 a new thread carries the identity of the one that starts it for a moment.
+    """
+    all_here = Barrier(_WORKERS + 1)
+    for _ in range(_WORKERS):
+        _pool().submit(all_here.wait)
+    all_here.wait()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_WORKERS, thread_name_prefix="png")
+
+
 def write_png(path: Path, header: PngHeader, bands: Iterator[Pixels]) -> None:
     """Writes consecutive row bands, (rows, width, channels), to `path`, whole or not at all.
 
     Raises E_ENCODE where the file cannot be written; what `bands` raises passes through.
     """
     finished = False
+    with _coded_errors():
+        file = path.open("wb")
     try:
-        with path.open("wb") as file:
-            file.write(_SIGNATURE + _chunks_before_rows(header))
-            _write_rows(file, header, bands)
-            file.write(_chunk(b"IEND", b""))
+        _write(file, _SIGNATURE + _chunks_before_rows(header))
+        _write_rows(file, header, bands)
+        _write(file, _chunk(b"IEND", b""))
+        with _coded_errors():
+            file.close()
         finished = True
-    except OSError as error:
-        raise UpscalingError(
-            Code.ENCODE, f"the png file could not be written ({error.strerror}). Is the disk full?"
-        ) from error
     finally:
         if not finished:
             with suppress(OSError):
                 path.unlink()
-
-
-def _started(workers: int) -> ThreadPoolExecutor:
-    """A pool whose threads all run: one that starts during a prediction could catch its cancel (Python 3.11)."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="png")
-    all_here = Barrier(workers + 1)
-    for _ in range(workers):
-        pool.submit(all_here.wait)
-    all_here.wait()
-    return pool
-
-
-_WORKERS = os.cpu_count() or 1
-_POOL = _started(_WORKERS)
+            with suppress(OSError):
+                file.close()  # on a full disk this fails once more
 
 
 def _write_rows(file: BinaryIO, header: PngHeader, bands: Iterator[Pixels]) -> None:
     waiting: deque[Future[_Deflated]] = deque()
     adler = 1  # of no bytes
     above = np.zeros((1, header.width, header.channels), np.uint8 if header.bits == 8 else np.uint16)
-    file.write(_chunk(b"IDAT", _ZLIB_HEADER))
-    for block in _blocks(bands, header):
-        waiting.append(_POOL.submit(_deflate, block, above))
+    rows_left = header.height
+    _write(file, _chunk(b"IDAT", _ZLIB_HEADER))
+    # Cut anew, so that the file's bytes do not depend on how the rows came.
+    for block in recut(bands, max(_BLOCK // (header.width * header.channels * header.bits // 8), 1)):
+        rows_left -= len(block)
+        waiting.append(_pool().submit(_deflate, block, above))
         above = block[-1:].copy()
         del block  # this frame stays alive while the network works
         while len(waiting) > 2 * _WORKERS or (waiting and waiting[0].done()):
             adler = _write_block(file, _result(waiting.popleft()), adler)
     while waiting:
         adler = _write_block(file, _result(waiting.popleft()), adler)
-    file.write(_chunk(b"IDAT", _LAST_BLOCK + struct.pack(">I", adler)))
+    if rows_left:
+        raise UpscalingError(Code.ENCODE, f"{rows_left} of {header.height} rows are missing; please report this.")
+    _write(file, _chunk(b"IDAT", _LAST_BLOCK + struct.pack(">I", adler)))
 
 
-def _blocks(bands: Iterator[Pixels], header: PngHeader) -> Iterator[Pixels]:
-    """The rows cut anew, so that the file's bytes do not depend on how they came."""
-    rows = max(_BLOCK // (header.width * header.channels * header.bits // 8), 1)
-    held: list[Pixels] = []
-    missing = rows
-    for band in bands:
-        while len(band) >= missing:
-            block = np.concatenate([*held, band[:missing]])
-            held, band, missing = [], band[missing:], rows
-            yield block
-            del block
-        if len(band):
-            held.append(band.copy())
-            missing -= len(band)
-        del band
-    if held:
-        yield np.concatenate(held)
+@contextmanager
+def _coded_errors() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UpscalingError(
+            Code.ENCODE, f"the png file could not be written ({error.strerror}). Is the disk full?"
+        ) from error
+
+
+def _write(file: BinaryIO, data: bytes) -> None:
+    with _coded_errors():
+        file.write(data)
 
 
 @dataclass(frozen=True)
@@ -161,15 +167,14 @@ def _filtered(rows: Pixels, above: Pixels) -> NDArray[np.uint8]:
 
 
 def _result(future: Future[_Deflated]) -> _Deflated:
-    while True:
-        try:
-            return future.result(timeout=_POLL)
-        except NotYet:
-            continue
+    # Waiting on the future itself would take a lock, which a cancel could leave in disorder.
+    while not future.done():
+        sleep(_POLL)
+    return future.result()
 
 
 def _write_block(file: BinaryIO, block: _Deflated, adler: int) -> int:
-    file.write(_chunk(b"IDAT", block.data))
+    _write(file, _chunk(b"IDAT", block.data))
     return _joined_adler(adler, block.adler, block.length)
 
 
@@ -194,4 +199,4 @@ def _chunks_before_rows(header: PngHeader) -> bytes:
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", isal_zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", isal_zlib.crc32(data, isal_zlib.crc32(name)))

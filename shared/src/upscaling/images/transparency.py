@@ -39,7 +39,8 @@ def fill_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:
     for finer, finer_weight in reversed(levels):
         coarse = np.where(finer_weight[..., None] > 0, finer, _doubled(coarse, finer_weight.shape))
     filled = pixels.copy()
-    filled[hidden] = np.rint(_doubled(coarse, alpha.shape)[hidden]).astype(pixels.dtype)
+    rows, columns = np.nonzero(hidden)
+    filled[rows, columns] = np.rint(coarse[rows // 2, columns // 2]).astype(pixels.dtype)
     return filled
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+
 import torch
+
+from upscaling.errors import Code, UpscalingError
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -11,6 +16,17 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     # torch's CPU allocator has no class of its own for this (c10/core/impl/alloc_cpu.cpp).
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+@contextmanager
+def memory_errors_coded(what: str) -> Generator[None]:
+    """Turns an allocation that failed into E_MEMORY; `what` memory ran out for, in words."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UpscalingError(Code.MEMORY, f"memory ran out for {what}. Ask for a smaller one.") from error
 
 
 def release(device: torch.device) -> None:

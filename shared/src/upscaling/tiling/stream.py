@@ -185,8 +185,8 @@ class _Runner:
             if not _is_finite(out):
                 raise UpscalingError(
                     Code.NONFINITE,
-                    f"the network gave NaN or infinity in rows {rows.start}–{rows.end}, columns"
-                    f" {columns.start}–{columns.end}, in fp32 too. The weights may be damaged: remove and fetch them.",
+                    f"the network gave NaN or infinity in its stage {self.index}, in fp32 too."
+                    " The weights may be damaged: remove and fetch them.",
                 )
             # Values beyond the range of a smaller type stay in fp32, also for the stages to come.
             narrowed = out.to(self.network.dtype)

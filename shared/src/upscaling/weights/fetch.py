@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 from pickle import UnpicklingError
@@ -66,9 +67,10 @@ def _from_url(entry: Entry, url: str) -> StateDict:
     with tempfile.TemporaryDirectory() as folder:
         logger.info("Fetching %s from %s", entry.file, url)
         downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
-        with egress.trusted():
-            path = pooch.retrieve(url, f"sha256:{entry.sha256}", fname=entry.file, path=folder, downloader=downloader)
-        return _read_checkpoint(Path(path))
+        retrieve = partial(
+            pooch.retrieve, url, f"sha256:{entry.sha256}", fname=entry.file, path=folder, downloader=downloader
+        )
+        return _read_checkpoint(Path(egress.trusted(retrieve)))
 
 
 def _read_checkpoint(path: Path) -> StateDict:

@@ -39,8 +39,8 @@ def load(entry: Entry, baked: Path) -> Weights:
     for folder in (baked, cache_folder()):
         path = folder / file_name(entry)
         if path.exists():
-            return _read(path)
-    return _read(put(entry, cache_folder()))
+            return _read(path, entry)
+    return _read(put(entry, cache_folder()), entry)
 
 
 def put(entry: Entry, folder: Path) -> Path:
@@ -82,7 +82,7 @@ def file_name(entry: Entry) -> str:
     return f"{entry.name}.safetensors"
 
 
-def _read(path: Path) -> Weights:
+def _read(path: Path, entry: Entry) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -92,6 +92,8 @@ def _read(path: Path) -> Weights:
     source = metadata.get("source")
     if source is None or metadata.get("sha256") != _digest(state):
         raise _damaged(path, "its content does not match its checksum")
+    if metadata.get("origin_sha256") != entry.sha256:
+        raise _damaged(path, "it holds another network or another version of it")
     logger.info("Weights %s, first from %s", path.name, source)
     return Weights(state, source)
 
