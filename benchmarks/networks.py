@@ -1,0 +1,63 @@
+"""Our upscaler, opened up for measuring: other types, shorter networks, other tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import clock
+from pictures import photo
+
+from upscaling.images import Image
+from upscaling.library import Library
+from upscaling.networks import Network
+from upscaling.tiling import Tally, TileSize
+from upscaling.upscaler import Upscaler
+
+ROOT = Path(__file__).parent.parent
+_STAGES_PER_BLOCK = 3
+_LAST_STAGES = 2  # the trunk's convolution and the tail
+
+
+def library(model: str) -> Library:
+    """A model's networks, its baked weights first."""
+    return Library(baked=ROOT / "models" / model / "weights")
+
+
+def picture(width: int, height: int) -> Image:
+    """The photograph, decoded."""
+    return Image(np.ascontiguousarray(photo(width, height)[..., ::-1]))
+
+
+def blocks(network: Network) -> int:
+    """How many residual blocks an RRDBNet has; 0 for what is none."""
+    if not any(stage.skip == "trunk" for stage in network.stages):
+        return 0
+    return (len(network.stages) - 1 - _LAST_STAGES) // _STAGES_PER_BLOCK
+
+
+def shortened(network: Network, kept: int) -> Network:
+    """The same RRDBNet with its first blocks only."""
+    middle = 1 + _STAGES_PER_BLOCK * kept
+    return replace(network, stages=network.stages[:middle] + network.stages[-_LAST_STAGES:])
+
+
+def changed(upscaler: Upscaler, change: Callable[[Network], Network]) -> Upscaler:
+    """The upscaler with a network made from its own."""
+    return replace(upscaler, load=lambda dtype: change(upscaler.load(dtype)))
+
+
+def seconds(upscaler: Upscaler, image: Image, tile: TileSize) -> float:
+    """What the network alone takes, its rows dropped."""
+    scale = upscaler.load(upscaler.dtype_for(image)).scale
+    started = clock()
+    for _ in upscaler.rows(image, image.width * scale, image.height * scale, tile, Tally()):
+        pass
+    return clock() - started
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
