@@ -22,7 +22,7 @@ from networks import library, name_of
 from pictures import write_photo
 from report import README, put, table
 
-from upscaling.images import Limits, decode
+from upscaling.images import Limits, PngHeader, decode, write_png
 from upscaling.images.image import Pixels
 from upscaling.tiling import AUTOMATIC, Tally, TileSize, tile_size
 
@@ -49,17 +49,15 @@ def enlarge(model: str, source: Path, target: Path | None, tile: TileSize | None
     opened = library(model)
     upscaler = opened.upscaler(_NETWORK)
     upscaler.load(upscaler.dtype)
-    tile = tile or tile_size(AUTOMATIC, opened.device)
     before = peak_resident_memory()
     started = perf_counter()
     image = decode(source, Limits())
+    tile = tile or tile_size(AUTOMATIC, opened.device, image.width)
     width, height = image.width * _SCALE, image.height * _SCALE
     rows = (colour for colour, _ in upscaler.rows(image, width, height, tile, Tally()))
     if target is None:
         _drop(rows)
     else:
-        from upscaling.images.png import PngHeader, write_png
-
         write_png(target, PngHeader(width, height, channels=3, bits=8), rows)
     return Seen(
         seconds=perf_counter() - started,

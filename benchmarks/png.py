@@ -23,6 +23,7 @@ from networks import library, picture
 from numpy.typing import NDArray
 from report import README, put, table
 
+from upscaling.images import PngHeader, write_png
 from upscaling.images.vips import pyvips
 from upscaling.tiling import AUTOMATIC, tile_size
 
@@ -40,7 +41,7 @@ def enlarged_photo(model: str, size: int) -> Pixels:
     opened = library(model)
     image = picture(size // _SCALE, size // _SCALE)
     upscaler = opened.upscaler(_NETWORK)
-    pixels = upscaler.upscale(image, size, size, tile_size(AUTOMATIC, opened.device)).pixels
+    pixels = upscaler.upscale(image, size, size, tile_size(AUTOMATIC, opened.device, image.width)).pixels
     return pixels.astype(np.uint8, copy=False)
 
 
@@ -99,8 +100,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _with_ours(pixels: Pixels, path: Path) -> None:
-    from upscaling.images.png import PngHeader, write_png
-
     height, width, channels = pixels.shape
     write_png(path, PngHeader(width, height, channels, bits=8), _bands(pixels))
 

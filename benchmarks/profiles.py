@@ -57,7 +57,7 @@ _OPENVINO = {
 
 def ours(upscaler: Upscaler, image: Image) -> Counter[str]:
     """Seconds by kind of work, what no operator accounts for included."""
-    tile = tile_size(AUTOMATIC, upscaler.load(upscaler.dtype).device)
+    tile = tile_size(AUTOMATIC, upscaler.load(upscaler.dtype).device, image.width)
     marked = changed(upscaler, _marked)
     seconds(marked, image, tile)
     with profile(activities=[ProfilerActivity.CPU]) as profiled:

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     opened = library(options.model)
     upscaler = opened.upscaler(entry.name)
     image = picture(options.size, options.size)
-    automatic = tile_size(AUTOMATIC, opened.device)
+    automatic = tile_size(AUTOMATIC, opened.device, image.width)
     tiles = [TileSize(width, height) for width, height in product(options.widths, options.heights)]
     busy = load()
     ratios: dict[TileSize, list[float]] = {tile: [] for tile in tiles}

@@ -34,7 +34,7 @@ def build(job: Job, dtype: str | None) -> Contender:
     def network_only(source: Path) -> float:
         picture = decode(source, Limits())
         size = picture.width * scale, picture.height * scale
-        tile = tile_size(AUTOMATIC, library.device)
+        tile = tile_size(AUTOMATIC, library.device, picture.width)
         started = clock()
         for _ in upscaler.rows(picture, *size, tile, Tally()):
             pass
