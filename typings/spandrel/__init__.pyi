@@ -12,6 +12,7 @@ class ModelDescriptor:
     architecture: Architecture
     model: Any
     scale: int
+    input_channels: int
 
 class ModelLoader:
     def load_from_state_dict(self, state_dict: dict[str, torch.Tensor]) -> ModelDescriptor: ...

@@ -121,11 +121,12 @@ def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, 
 
 
 def _padded_size(network: Network, height: int, width: int) -> tuple[int, int]:
-    return -(-height // network.multiple) * network.multiple, -(-width // network.multiple) * network.multiple
+    least, multiple = network.least_padding, network.multiple
+    return -(-(height + least) // multiple) * multiple, -(-(width + least) // multiple) * multiple
 
 
 def _bands(network: Network, pixels: Pixels, padded: tuple[int, int], rows: int) -> Iterator[torch.Tensor]:
-    """The picture as the network takes it: (1, 3, rows, width), 0–1, padded to its multiple."""
+    """The picture as the network takes it: (1, channels, rows, width), 0–1, padded to its multiple."""
     height, width, channels = pixels.shape
     taken_rows = _padded_positions(height, padded[0], network.padding)
     taken_columns = _padded_positions(width, padded[1], network.padding)
@@ -133,7 +134,9 @@ def _bands(network: Network, pixels: Pixels, padded: tuple[int, int], rows: int)
     for top in range(0, padded[0], rows):
         part = pixels[taken_rows[top : top + rows]][:, taken_columns]
         band = torch.as_tensor(part.astype(np.float32)).to(network.device)
-        yield (band.expand(-1, -1, 3) if channels == 1 else band).permute(2, 0, 1)[None].div(full).to(network.dtype)
+        if channels == 1:
+            band = band.expand(-1, -1, network.channels)
+        yield band.permute(2, 0, 1)[None].div(full).to(network.dtype)
 
 
 def _padded_positions(length: int, padded: int, padding: Padding) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
@@ -145,7 +148,7 @@ def _padded_positions(length: int, padded: int, padding: Padding) -> np.ndarray[
 def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
     with torch.inference_mode():
         values = band[0].float().clamp(0, 1)
-        if channels == 1:
+        if channels == 1 and len(values) == 3:
             values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True)
         full = np.iinfo(dtype).max
         # torch has no arithmetic on uint16, but its int32 holds the range.

