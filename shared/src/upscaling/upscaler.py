@@ -16,6 +16,7 @@ from upscaling.networks import Network
 from upscaling.networks.stage import Padding
 from upscaling.resampling import resample
 from upscaling.tiling import Tally, TileSize, stream, total_work
+from upscaling.tiling.geometry import Span, pieces
 from upscaling.tiling.memory import memory_errors_coded
 
 # Rec. 601 luma: how the reference (OpenCV's BGR2GRAY in RealESRGANer) makes its result grey again.
@@ -131,8 +132,8 @@ def _bands(network: Network, pixels: Pixels, padded: tuple[int, int], rows: int)
     taken_rows = _padded_positions(height, padded[0], network.padding)
     taken_columns = _padded_positions(width, padded[1], network.padding)
     full = float(np.iinfo(pixels.dtype).max)
-    for top in range(0, padded[0], rows):
-        part = pixels[taken_rows[top : top + rows]][:, taken_columns]
+    for span in pieces(Span(0, padded[0]), rows):
+        part = pixels[taken_rows[span.start : span.end]][:, taken_columns]
         band = torch.as_tensor(part.astype(np.float32)).to(network.device)
         if channels == 1:
             band = band.expand(-1, -1, network.channels)
