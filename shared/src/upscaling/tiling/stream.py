@@ -132,11 +132,8 @@ class _Runner:
             while done < ready:
                 # Cut anew each time: the budget may have shrunk.
                 span = pieces(Span(done, ready), self.budget.height, self.stage.align)[0]
-                yield self._band(span)
                 done = span.end
-                self.rows.drop_before(done - self.stage.halo)
-                if self.skip is not None:
-                    self.skip.drop_before(done)
+                yield self._band(span)
 
     def _ready(self) -> int:
         if self.rows.end == self.extent.taken_rows.end:
@@ -146,7 +143,12 @@ class _Runner:
 
     def _band(self, rows: Span) -> torch.Tensor:
         with torch.inference_mode():
-            return self._area(rows, Span(0, self.extent.width))
+            band = self._area(rows, Span(0, self.extent.width))
+        # Before it is handed on: all later stages work on it while this one waits.
+        self.rows.drop_before(rows.end - self.stage.halo)
+        if self.skip is not None:
+            self.skip.drop_before(rows.end)
+        return band
 
     def _area(self, rows: Span, columns: Span) -> torch.Tensor:
         """Any part of the output, from as many tiles as the budget takes, which shrinks until they fit."""
