@@ -10,6 +10,7 @@ import torch
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
+from upscaling.images.grey import LUMA
 from upscaling.images.image import Pixels
 from upscaling.images.transparency import fill_hidden, is_flat, restore_solid
 from upscaling.networks import Network
@@ -18,9 +19,6 @@ from upscaling.resampling import resample
 from upscaling.tiling import Tally, TileSize, stream, total_work
 from upscaling.tiling.geometry import Span, pieces
 from upscaling.tiling.memory import memory_errors_coded
-
-# Rec. 601 luma: how the reference (OpenCV's BGR2GRAY in RealESRGANer) makes its result grey again.
-_LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.
     with torch.inference_mode():
         values = band[0].float().clamp(0, 1)
         if channels == 1 and len(values) == 3:
-            values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True)
+            values = (values * values.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
         full = np.iinfo(dtype).max
         # torch has no arithmetic on uint16, but its int32 holds the range.
         rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
