@@ -57,6 +57,11 @@ def test_inputs_have_the_types_of_the_schema(tmp_path: Path) -> None:
     }
 
 
+def test_choices_have_the_types_of_the_schema_too() -> None:
+    pairs = ["noise=25", "task_type=Color Image Denoising", "jpeg=40"]
+    assert predict.parse_inputs(pairs, "swinir") == {"noise": 25, "task_type": "Color Image Denoising", "jpeg": 40}
+
+
 def test_urls_and_malformed_numbers_are_left_to_the_server() -> None:
     inputs = predict.parse_inputs(["image=https://example.com/x.png", "scale=big"], MODEL)
     assert inputs == {"image": "https://example.com/x.png", "scale": "big"}
