@@ -28,6 +28,7 @@ STATES = {
     "RealESRGAN_x2plus": tiny.rrdb(channels=12, seed=1),
     "RealESRGAN_x4plus_anime_6B": tiny.rrdb(blocks=6, seed=2),
     "realesr-general-x4v3": tiny.srvgg(seed=3),
+    "realesr-general-wdn-x4v3": tiny.srvgg(seed=5),
     "realesr-animevideov3": tiny.srvgg(convolutions=3, seed=4),
 }
 FASTEST = "realesr-animevideov3"

@@ -111,6 +111,9 @@ def test_target_size_is_exact_where_asked_and_within_half_a_pixel_elsewhere(
         (Code.INPUT, {"output_quality": 0}),
         (Code.INPUT, {"output_quality": 101}),
         (Code.INPUT, {"network": "RealESRGAN_x8plus"}),
+        (Code.INPUT, {"denoise_strength": -0.1, "network": "realesr-general-x4v3"}),
+        (Code.INPUT, {"denoise_strength": math.nan, "network": "realesr-general-x4v3"}),
+        (Code.INPUT, {"denoise_strength": 0.5}),
         (Code.TOO_LARGE, {"width": 1_000_000}),
         (Code.TOO_LARGE, {"width": 16_384, "height": 1, "output_format": "webp"}),
         (Code.TOO_LARGE, {"width": 1, "height": 65_501, "output_format": "jpg"}),
@@ -151,6 +154,10 @@ def test_whole_numbers_with_a_point_are_whole_numbers(run: Run, name: str) -> No
         ("output_quality", "95"),
         ("output_format", None),
         ("network", ["x"]),
+        ("denoise_strength", "1"),
+        ("denoise_strength", True),
+        ("second_pass", "yes"),
+        ("seamless", 1),
     ],
 )
 def test_values_of_a_wrong_type_are_refused(run: Run, name: str, value: Any) -> None:

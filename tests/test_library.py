@@ -19,7 +19,8 @@ from upscaling.library import Library
 from upscaling.tiling.geometry import TileSize
 from upscaling.weights.store import Weights, write
 
-NAMES = ("realesr-animevideov3", "realesr-general-x4v3")
+NAMES = ("realesr-animevideov3", "RealESRGAN_x4plus")
+MIXED, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
 THIRD = "RealESRGAN_x4plus_anime_6B"
 PICTURE = Image(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
 TILE = TileSize(32, 32)
@@ -47,13 +48,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
     monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
-    for seed, name in enumerate(NAMES):
+    for seed, name in enumerate((*NAMES, MIXED, TWIN)):
         write(tiny.srvgg(seed=seed), weights.entry(name), f"source of {name}", tmp_path)
     return Library(baked=tmp_path)
 
 
-def pixels(library: Library, name: str = NAMES[0]) -> np.ndarray:
-    return library.upscaler(name).upscale(PICTURE, 32, 24, TILE).pixels
+def pixels(library: Library, name: str = NAMES[0], denoise_strength: float | None = None) -> np.ndarray:
+    return library.upscaler(name, denoise_strength).upscale(PICTURE, 32, 24, TILE).pixels
 
 
 def test_nothing_is_loaded_before_it_is_used(library: Library, loads: list[str]) -> None:
@@ -133,6 +134,35 @@ def test_networks_do_not_take_each_others_place(library: Library) -> None:
 def test_origin_of_the_weights_is_kept(library: Library) -> None:
     pixels(library)
     assert library.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_denoising_lies_between_a_network_and_its_twin(library: Library) -> None:
+    assert np.array_equal(pixels(library, MIXED, 0), pixels(library, TWIN))
+    assert np.array_equal(pixels(library, MIXED), pixels(library, MIXED, 0.5))
+    assert len({pixels(library, MIXED, strength).tobytes() for strength in (0, 0.3, 0.5, 1)}) == 4
+    assert library.source(MIXED) == f"source of {MIXED}"
+
+
+def test_any_number_of_strengths_opens_each_file_once_and_keeps_one_network(library: Library, loads: list[str]) -> None:
+    results = [pixels(library, MIXED, strength) for strength in (0.1, 0.9, 0.1, 0.2, 0.2)]
+    assert sorted(loads) == sorted([MIXED, TWIN])
+    assert np.array_equal(results[0], results[2])
+    assert np.array_equal(results[3], results[4])
+    assert len(library._mixed) == 1
+
+
+def test_full_strength_needs_no_twin(library: Library, tmp_path: Path, loads: list[str]) -> None:
+    (tmp_path / f"{TWIN}.safetensors").unlink()
+    assert pixels(library, MIXED, 1).shape == (24, 32, 3)
+    assert loads == [MIXED]
+
+
+def test_a_strength_where_there_is_no_twin_is_refused_before_anything_is_loaded(
+    library: Library, loads: list[str]
+) -> None:
+    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, and {NAMES[0]} has none"):
+        library.upscaler(NAMES[0], 1)
+    assert loads == []
 
 
 def test_unknown_network_is_refused_before_anything_is_loaded(library: Library, loads: list[str]) -> None:

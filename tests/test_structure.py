@@ -25,6 +25,7 @@ ROOMS = (
     "networks",
     "tiling",
     "resampling",
+    "plane",
     "upscaler",
     "library",
     "job",

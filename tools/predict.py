@@ -77,7 +77,9 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
             raise PredictionError(
                 f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE."
             )
-        inputs[name] = _data_url(Path(value[1:])) if value.startswith("@") else _typed(_type(known[name], schemas), value)
+        inputs[name] = (
+            _data_url(Path(value[1:])) if value.startswith("@") else _typed(_type(known[name], schemas), value)
+        )
     return inputs
 
 

@@ -48,7 +48,7 @@ def test_there_are_no_more_pieces_than_needed(span: Span, largest: int, align: i
 def test_a_halo_is_whole_inside_the_picture_and_ends_at_its_border(data: st.DataObject, length: int, halo: int) -> None:
     start = data.draw(st.integers(0, length - 1))
     span = Span(start, data.draw(st.integers(start + 1, length)))
-    widened = span.widened(halo, length)
+    widened = span.widened(halo, Span(0, length))
     assert span.start - widened.start == min(halo, span.start)
     assert widened.end - span.end == min(halo, length - span.end)
     positions = list(range(widened.start, widened.end))

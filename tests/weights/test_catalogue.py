@@ -54,12 +54,19 @@ def test_no_two_rows_share_a_file_or_a_hash() -> None:
     assert len(set(hashes)) == len(hashes)
 
 
+def test_twins_are_rows_of_the_same_models(entry: Entry) -> None:
+    if entry.twin is not None:
+        twin = weights.entry(entry.twin)
+        assert (twin.models, twin.twin, twin.fp16_safe) == (entry.models, None, entry.fp16_safe)
+
+
 def test_rows_are_found_by_model() -> None:
     assert [entry.name for entry in weights.of_model("real-esrgan")] == [
         "RealESRGAN_x4plus",
         "RealESRGAN_x2plus",
         "RealESRGAN_x4plus_anime_6B",
         "realesr-general-x4v3",
+        "realesr-general-wdn-x4v3",
         "realesr-animevideov3",
     ]
     assert weights.of_model("no-such-model") == ()

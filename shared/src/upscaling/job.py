@@ -54,6 +54,12 @@ class Request:
     """Pixels of the input, 32–2048; 0 is automatic."""
     output_format: str = "png"
     output_quality: int = 95
+    denoise_strength: float | None = None
+    """0–1, for a network with a twin only; None is 0.5 there."""
+    second_pass: bool = False
+    """Whether the network runs again on its own result where that is smaller than what was asked for."""
+    seamless: bool = False
+    """Whether the picture continues with itself on all sides."""
 
 
 def require_file(image: object, downloaded: type[Path]) -> Path:
@@ -78,7 +84,11 @@ def upscale_file(
     """
     limits = Limits.from_environment()
     request = _checked(request, limits)
-    upscaler = library.upscaler(request.network)
+    upscaler = replace(
+        library.upscaler(request.network, request.denoise_strength),
+        passes=2 if request.second_pass else 1,
+        beyond="wrap" if request.seamless else "edge",
+    )
     header = probe(source, limits)
     input_width, input_height = header.width, header.height
     tile = tile_size(request.tile_size, library.device, input_width)
@@ -140,6 +150,12 @@ def _checked(request: Request, limits: Limits) -> Request:
         raise UpscalingError(
             Code.INPUT, f"scale is {shown(request.scale)}; take a factor above 0 and up to {LARGEST_SCALE:g}."
         )
+    for name, value in (("second_pass", request.second_pass), ("seamless", request.seamless)):
+        if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
+            raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take true or false.")
+    strength = request.denoise_strength
+    if strength is not None and not 0 <= number("denoise_strength", strength) <= 1:
+        raise UpscalingError(Code.INPUT, f"denoise_strength is {shown(strength)}; take 0 to 1, or leave it out.")
     return replace(
         request,
         width=_side("width", request.width, limits),

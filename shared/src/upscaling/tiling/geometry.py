@@ -55,9 +55,9 @@ class Span:
     def __len__(self) -> int:
         return self.end - self.start
 
-    def widened(self, halo: int, length: int) -> Span:
-        """The span with its halo, as far as the picture of `length` goes."""
-        return Span(max(self.start - halo, 0), min(self.end + halo, length))
+    def widened(self, halo: int, limits: Span) -> Span:
+        """The span with its halo, as far as the limits go."""
+        return Span(max(self.start - halo, limits.start), min(self.end + halo, limits.end))
 
     def within(self, other: Span) -> slice:
         """Where this span lies, counted from the start of another."""

