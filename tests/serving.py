@@ -6,7 +6,7 @@ import base64
 import io
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import requests
 from loopback import until
 
 import tiny
-from upscaling.weights import of_model
+from upscaling import weights
 from upscaling.weights.store import write
 
 MODEL = "real-esrgan"
@@ -36,9 +36,10 @@ _ANSWER_WITHIN = 60  # seconds
 BUSY = 409  # HTTP's Conflict
 
 
-def write_tiny_weights(folder: Path) -> None:
-    for entry in of_model(MODEL):
-        write(STATES[entry.name], entry, "tiny", folder)
+def write_weights(states: Mapping[str, tiny.StateDict], folder: Path) -> None:
+    """Puts state dicts, by the names of their networks, where a server looks for weights."""
+    for name, state in states.items():
+        write(state, weights.entry(name), "tiny", folder)
 
 
 def picture(width: int, height: int, kind: str = "PNG", alpha: bool = False, seed: int = 0) -> bytes:
@@ -163,19 +164,19 @@ class Client:
         return [path for path in workspace.rglob("*") if path.is_file()]
 
 
-def copy_model(root: Path, schema: bool) -> None:
+def copy_model(model: str, root: Path, schema: bool) -> None:
     """Puts the model below another root, without weights that happen to lie in its folder."""
-    folder = root / "models" / MODEL
+    folder = root / "models" / model
     folder.mkdir(parents=True)
     for name in ("cog.yaml", "run.py", *(["openapi.json"] if schema else [])):
-        shutil.copy(cog_server.ROOT / "models" / MODEL / name, folder)
+        shutil.copy(cog_server.ROOT / "models" / model / name, folder)
 
 
 @contextmanager
-def serving(root: Path, cache: Path, schema: bool = True, **environment: str) -> Iterator[Client]:
-    copy_model(root, schema)
+def serving(model: str, root: Path, cache: Path, schema: bool = True, **environment: str) -> Iterator[Client]:
+    copy_model(model, root, schema)
     temporary = root / "temporary"
     temporary.mkdir()
     surroundings = {"UPSCALING_CACHE": str(cache), "UPSCALING_DEVICE": "cpu", "TMPDIR": str(temporary), **environment}
-    with cog_server.running(MODEL, environment=surroundings, root=root) as server:
+    with cog_server.running(model, environment=surroundings, root=root) as server:
         yield Client(server.url, temporary)

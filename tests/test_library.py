@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from upscaling.weights.store import Weights, write
 
 NAMES = ("realesr-animevideov3", "RealESRGAN_x4plus")
 MIXED, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
+THIRD = "RealESRGAN_x4plus_anime_6B"
 PICTURE = Image(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
 TILE = TileSize(32, 32)
 
@@ -68,6 +71,58 @@ def test_each_network_is_loaded_once_for_each_type(library: Library, loads: list
         assert second.load(torch.bfloat16).dtype is torch.bfloat16
         assert first.load(torch.float32).dtype is torch.float32
     assert sorted(loads) == sorted([NAMES[0], NAMES[1], NAMES[0]])
+
+
+@pytest.fixture
+def small(library: Library) -> Library:
+    """A library of three networks that holds two."""
+    write(tiny.srvgg(seed=2), weights.entry(THIRD), f"source of {THIRD}", library._baked)
+    return Library(baked=library._baked, most=2)
+
+
+def test_two_networks_in_turn_are_loaded_once_each_where_there_is_room_for_two(
+    small: Library, loads: list[str]
+) -> None:
+    for _ in range(3):
+        for name in NAMES:
+            pixels(small, name)
+    assert loads == list(NAMES)
+
+
+def test_the_network_used_longest_ago_makes_room(small: Library, loads: list[str]) -> None:
+    first, second, third = *NAMES, THIRD
+    for name in (first, second, first, third, first, second, third):
+        pixels(small, name)
+    # The second went for the third, the third for the second, the first for the third.
+    assert loads == [first, second, third, second, third]
+
+
+def test_a_network_that_made_room_is_forgotten_but_for_its_source(small: Library) -> None:
+    gone = weakref.ref(small.upscaler(NAMES[0]).load(torch.float32))
+    for name in (NAMES[1], THIRD):
+        small.upscaler(name).load(torch.float32)
+    gc.collect()
+    assert gone() is None
+    assert small.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_one_network_in_two_types_takes_two_places(small: Library, loads: list[str]) -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        small.upscaler(NAMES[0]).load(dtype)
+    small.upscaler(NAMES[1]).load(torch.float32)
+    small.upscaler(NAMES[0]).load(torch.bfloat16)
+    assert loads == [NAMES[0], NAMES[0], NAMES[1], NAMES[0]]
+
+
+def test_a_load_that_fails_makes_no_room(small: Library, loads: list[str], tmp_path: Path) -> None:
+    for name in NAMES:
+        pixels(small, name)
+    (tmp_path / f"{THIRD}.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UpscalingError, match="E_WEIGHTS: "):
+        pixels(small, THIRD)
+    for name in NAMES:
+        pixels(small, name)
+    assert loads == [*NAMES, THIRD]
 
 
 def test_networks_do_not_take_each_others_place(library: Library) -> None:

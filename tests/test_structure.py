@@ -15,6 +15,7 @@ PACKAGE = ROOT / "shared" / "src" / "upscaling"
 # Lowest first: a room imports from those before it.
 ROOMS = (
     "errors",
+    "values",
     "egress",
     "workspace",
     "progress",
@@ -28,9 +29,11 @@ ROOMS = (
     "upscaler",
     "library",
     "job",
+    "swinir_tasks",
 )
 # What a room knows nothing of, though it stands lower.
 ONLY = {
+    "values": {"errors"},
     "egress": {"errors"},
     "workspace": set[str](),
     "progress": set[str](),
@@ -40,6 +43,7 @@ ONLY = {
     "networks": {"errors"},
     "tiling": {"errors", "networks"},
     "resampling": {"images.image"},
+    "swinir_tasks": {"errors", "values"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

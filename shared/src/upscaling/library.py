@@ -1,8 +1,10 @@
-"""The networks of one Cog project, each loaded at its first use and kept."""
+"""The networks of one Cog project, each loaded at its first use and kept, as far as there is room."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import torch
@@ -20,13 +22,17 @@ class Library:
     """Loads networks by name, lazily and once, and gives upscalers made of them.
 
     Nothing is locked: a load that is cancelled leaves the library as it was, and of two loads at the
-    same time the first to finish is kept.
+    same time the first to finish is kept. With `most` networks loaded, one more takes the place of the
+    one that was used longest ago; the same network in another type counts as another.
     """
 
-    def __init__(self, baked: Path) -> None:
+    def __init__(self, baked: Path, most: int = sys.maxsize) -> None:
         self.device = choose_device()
         self._baked = baked
+        self._most = most
         self._networks: dict[tuple[str, torch.dtype], Network] = {}
+        self._last_uses: dict[tuple[str, torch.dtype], int] = {}
+        self._uses = count()
         self._twins: dict[str, weights.Weights] = {}
         self._mixed: dict[tuple[str, torch.dtype], tuple[float, Network]] = {}
         self._sources: dict[str, str] = {}
@@ -54,12 +60,17 @@ class Library:
         return self._sources[name]
 
     def _network(self, entry: weights.Entry, dtype: torch.dtype) -> Network:
-        found = self._networks.get((entry.name, dtype))
+        key = entry.name, dtype
+        self._last_uses[key] = next(self._uses)
+        found = self._networks.get(key)
         if found is not None:
             return found
         loaded = weights.load(entry, self._baked)
         self._sources[entry.name] = loaded.source
-        return self._networks.setdefault((entry.name, dtype), load(loaded.state, dtype, self.device))
+        kept = self._networks.setdefault(key, load(loaded.state, dtype, self.device))
+        for unused in sorted(self._networks, key=self._last_uses.__getitem__)[: -self._most]:
+            self._networks.pop(unused, None)
+        return kept
 
     def _between(self, entry: weights.Entry, twin: weights.Entry, strength: float, dtype: torch.dtype) -> Network:
         """The network of the strength asked for last is kept; another is mixed in milliseconds."""

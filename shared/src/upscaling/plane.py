@@ -11,15 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.images.grey import LUMA
 from upscaling.images.image import Pixels, recut
 from upscaling.networks import Network
 from upscaling.networks.stage import Padding
 from upscaling.resampling import margin, resample
 from upscaling.tiling import Plan, Tally, TileSize, bounded, repeating, stream
 from upscaling.tiling.geometry import SMALLEST_TILE, Span, pieces
-
-# Rec. 601 luma: how the reference (OpenCV's BGR2GRAY in RealESRGANer) makes its result grey again.
-_LUMA = (0.299, 0.587, 0.114)
 
 _Positions = NDArray[np.intp]
 
@@ -183,7 +181,7 @@ def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.
     with torch.inference_mode():
         values = band[0].float().clamp(0, 1)
         if channels == 1 and len(values) == 3:
-            values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True)
+            values = (values * values.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
         full = np.iinfo(dtype).max
         # torch has no arithmetic on uint16, but its int32 holds the range.
         rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
