@@ -29,6 +29,7 @@ ROOMS = (
     "upscaler",
     "library",
     "job",
+    "startup",
     "swinir_tasks",
 )
 # What a room knows nothing of, though it stands lower.

@@ -37,7 +37,9 @@ def check_output(output_format: str, quality: int, width: int, height: int) -> O
     longer than the format allows.
     """
     if output_format not in list(OutputFormat):
-        raise UpscalingError(Code.INPUT, f"output_format is {output_format!r}; take one of {', '.join(OutputFormat)}.")
+        raise UpscalingError(
+            Code.INPUT, f"output_format is {output_format[:80]!r}; take one of {', '.join(OutputFormat)}."
+        )
     if not 1 <= quality <= 100:
         raise UpscalingError(Code.INPUT, f"output_quality is {quality}; take 1 to 100.")
     chosen = OutputFormat(output_format)
