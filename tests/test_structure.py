@@ -31,7 +31,7 @@ ROOMS = (
 # What a room knows nothing of, though it stands lower.
 ONLY = {
     "egress": {"errors"},
-    "workspace": set[str](),
+    "workspace": {"errors"},
     "progress": set[str](),
     "images": {"errors"},
     "weights": {"errors", "egress"},
