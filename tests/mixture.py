@@ -90,7 +90,7 @@ def _ways_to_fail(known: set[str]) -> list[Ask]:
         Ask({"image": data_url(small[:-40])}, "E_DECODE"),
         Ask({"image": data_url(cut)}, "E_DECODE"),
         Ask({"image": data_url(b"no picture")}, "E_FORMAT"),
-        Ask({"image": data_url(_header(40_000, 40_000))}, "E_TOO_LARGE"),
+        Ask({"image": data_url(_bomb(40_000, 40_000))}, "E_TOO_LARGE"),
         Ask({"image": "/etc/passwd"}, "E_INPUT"),
         Ask({"image": "http://127.0.0.1:1/picture.png"}, "E_INPUT"),
         Ask({"image": data_url(small), "tile_size": 5}, "E_INPUT"),
@@ -116,7 +116,11 @@ def _picture(width: int, height: int, mode: str = "RGB", kind: str = "PNG", seed
     return file.getvalue()
 
 
-def _header(width: int, height: int) -> bytes:
-    """The beginning of a PNG that says it is this large."""
-    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+def _bomb(width: int, height: int) -> bytes:
+    """A PNG that says it is this large; nobody should try its pixels."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, (b"IHDR", b"IDAT", b"IEND"), (header, zlib.compress(b""), b"")))
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
