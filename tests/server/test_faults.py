@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import resource
 import shutil
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 from loopback import until
 from processes import address_space, limited, linux_only, worker
@@ -119,6 +121,20 @@ def test_result_too_large_for_the_memory_is_told(server: Client, output_format: 
     with limited(process, resource.RLIMIT_AS, address_space(process) + (256 << 20)):
         message = server.failure(image=PICTURE, **enormous)
     assert message == "E_MEMORY: memory ran out for a result of 16000×16000 pixels. Ask for a smaller one."
+    assert server.output(image=PICTURE) == expected
+
+
+@linux_only
+@pytest.mark.parametrize("saved", [{"format": "WEBP"}, {"format": "JPEG", "progressive": True}], ids=str)
+def test_picture_too_large_for_the_memory_is_not_called_damaged(server: Client, saved: dict[str, Any]) -> None:
+    expected = server.output(image=PICTURE)
+    file = io.BytesIO()
+    PIL.Image.new("RGB", (4000, 4000), "teal").save(file, **saved)
+    process = worker(server.process.pid)
+    # Room for the pixels, 46 MiB, and not for what libvips or libjpeg want besides.
+    with limited(process, resource.RLIMIT_AS, address_space(process) + (56 << 20)):
+        message = server.failure(image=data_url(file.getvalue()), width=40, model=FASTEST)
+    assert message.startswith("E_MEMORY: memory ran out while the picture was read or written")
     assert server.output(image=PICTURE) == expected
 
 
