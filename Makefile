@@ -16,7 +16,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo predict serve weights vendor requirements schema build push test soak bench lint format clean
+.PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -33,6 +33,9 @@ serve: $(VENV)/$(MODEL) ## A model's HTTP server on this machine: MODEL=real-esr
 
 weights: $(VENV)/$(MODEL) ## Fetches a model's weights into its folder, to be baked into the image: MODEL=… NAMES="…".
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES)
+
+pin: $(VENV)/$(MODEL) ## Fetches weights that nobody published a checksum of, and writes one into the catalogue: NAMES="…".
+	@$(BIN)/python tools/weights.py pin shared/src/upscaling/weights/weights.toml $(NAMES)
 
 vendor: $(WHEELS) ## Builds the wheel of shared/ into every model's vendor/, as `cog build` needs it.
 
@@ -59,7 +62,7 @@ soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's serv
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
 bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
-	@PYTHONPATH=tools $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
+	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
 lint: $(VENV)/tests ## ruff and pyright.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

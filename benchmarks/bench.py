@@ -1,6 +1,6 @@
 """Ours beside the others: the same weights, picture and output; written to benchmarks/README.md.
 
-Usage: python benchmarks/bench.py MODEL [--size 512] [--pairs 5] [--minutes 25] [--contenders NAME …] [--no-write]
+Usage: python benchmarks/bench.py MODEL [--size PIXELS] [--pairs 5] [--minutes 25] [--contenders NAME …] [--no-write]
 """
 
 from __future__ import annotations
@@ -14,16 +14,14 @@ from statistics import median
 
 import cv2
 import numpy as np
-from contenders import ALL, OURS, REFERENCE, USUAL
+from contenders import ALL, OURS
 from contenders.contender import Job
 from harness import Ratio, Timing, measure, ratio
 from machine import CLOCK_VARIABLE, PROCESSOR, WALL, description, device, kind, load, threads
 from pictures import write_photo
 from report import README, put, table
+from subjects import SUBJECTS, Subject
 
-from upscaling import weights
-
-ROOT = Path(__file__).parent.parent
 _WARM_UP = 64  # pixels a side, on a CPU
 _PACKAGES = ("torch", "spandrel", "realesrgan", "basicsr", "openvino", "ncnn", "opencv-python-headless")
 
@@ -38,10 +36,10 @@ def psnr(picture: Path, reference: Path) -> str:
     return "the same pixels" if decibels == inf else f"{decibels:.1f} dB"
 
 
-def results(timings: list[Timing]) -> str:
+def results(timings: list[Timing], compared_with: str) -> str:
     """One row for each contender: how many times as long as ours it took."""
     ours = next((timing for timing in timings if timing.name == OURS), timings[0])
-    reference = next((timing for timing in timings if timing.name == REFERENCE and timing.path_to_path), None)
+    reference = next((timing for timing in timings if timing.name == compared_with and timing.path_to_path), None)
     rows: list[list[str]] = []
     for timing in timings:
         if not timing.path_to_path:
@@ -66,33 +64,40 @@ def results(timings: list[Timing]) -> str:
 
 def main(arguments: list[str]) -> int:
     options = _parsed(arguments)
-    names = options.contenders or USUAL[device()]
-    entry = weights.entry(options.network) if options.network else weights.of_model(options.model)[0]
+    subject = SUBJECTS[options.model]
+    networks = [options.network] if options.network else subject.networks
     with tempfile.TemporaryDirectory() as folder:
-        job = Job(
-            network=entry.name,
-            baked=ROOT / "models" / options.model / "weights",
-            source=write_photo(Path(folder) / "photo.png", options.size, options.size),
-            # A GPU's libraries choose and compile for a size, a CPU's need waking only.
-            warm_up=_warm_up_picture(Path(folder), options.size),
-            target=Path(folder),
-        )
-        source = job.load_weights().source
-        busy = load()
-        environment = {"OMP_NUM_THREADS": str(options.threads), CLOCK_VARIABLE: options.clock}
-        timings, rounds = measure(names, job, options.pairs, options.minutes, environment, say=_say)
-        measured = "\n\n".join(
-            [
-                f"{entry.name}, {options.size}×{options.size} → PNG, median of {rounds} rounds (least–most),"
-                f" {options.clock} clock, {options.threads} threads; weights: {source}; load before the run {busy}.",
-                results(timings),
-                description(*_PACKAGES),
-            ]
-        )
+        baked = subject.place_weights(Path(folder) / "weights")
+        tables = [_table(network, baked, subject, options, Path(folder) / network) for network in networks]
+    measured = "\n\n".join([*tables, description(*_PACKAGES)])
     print(measured)
     if options.write:
-        put(README, "contenders", kind(), measured)
+        put(README, subject.part, kind(), measured)
     return 0
+
+
+def _table(network: str, baked: Path, subject: Subject, options: argparse.Namespace, folder: Path) -> str:
+    """What was measured with one network, under a line that says how."""
+    folder.mkdir()
+    size = options.size or subject.size
+    job = Job(
+        network=network,
+        baked=baked,
+        source=write_photo(folder / "photo.png", size, size),
+        # A GPU's libraries choose and compile for a size, a CPU's need waking only.
+        warm_up=_warm_up_picture(folder, size),
+        target=folder,
+    )
+    source = job.load_weights().source
+    busy = load()
+    names = options.contenders or subject.contenders[device()]
+    environment = {"OMP_NUM_THREADS": str(options.threads), CLOCK_VARIABLE: options.clock}
+    timings, rounds = measure(names, job, options.pairs, options.minutes, environment, say=_say)
+    return (
+        f"{network}, {size}×{size} → PNG, median of {rounds} rounds (least–most),"
+        f" {options.clock} clock, {options.threads} threads; weights: {source}; load before the run {busy}.\n\n"
+        f"{results(timings, subject.reference)}"
+    )
 
 
 def _warm_up_picture(folder: Path, size: int) -> Path:
@@ -110,11 +115,13 @@ def _say(text: str) -> None:
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--network", help="one of the model's networks; by default its first")
-    parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
+    parser.add_argument("model", choices=SUBJECTS)
+    parser.add_argument("--network", help="one of the model's networks; by default its usual ones")
+    parser.add_argument("--size", type=int, help="side of the picture in pixels")
     parser.add_argument("--pairs", type=int, default=5, help="most runs of each contender")
-    parser.add_argument("--minutes", type=float, default=25, help="no further round begins that would not fit these")
+    parser.add_argument(
+        "--minutes", type=float, default=25, help="for each network; no further round begins that would not fit these"
+    )
     parser.add_argument("--contenders", nargs="+", choices=ALL, help="instead of the usual ones of this machine")
     parser.add_argument("--threads", type=int, default=threads(), help="of each contender")
     parser.add_argument(

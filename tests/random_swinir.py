@@ -33,6 +33,21 @@ TASKS: dict[str, dict[str, Any]] = {
     "color_jpeg_car": _JPEG,
 }
 
+# What the names of the published files begin with.
+_FILES = {
+    "003_realSR_BSRGAN_DFO_": "real_sr medium",
+    "003_realSR_BSRGAN_DFOWMFC_": "real_sr large",
+    "004_grayDN_": "gray_dn",
+    "005_colorDN_": "color_dn",
+    "006_CAR_": "jpeg_car",
+    "006_colorCAR_": "color_jpeg_car",
+}
+
+
+def task_of(network: str) -> str:
+    """The task of a network in the catalogue."""
+    return next(task for beginning, task in _FILES.items() if network.startswith(beginning))
+
 
 def tiny(task: str, **changes: Any) -> dict[str, Any]:
     """The task's network with two blocks of two layers, and few channels."""

@@ -7,7 +7,7 @@ import io
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ import requests
 from loopback import until
 
 import tiny
-from upscaling.weights import of_model
+from upscaling import weights
 from upscaling.weights.store import write
 
 MODEL = "real-esrgan"
@@ -29,6 +29,7 @@ STATES = {
     "RealESRGAN_x2plus": tiny.rrdb(channels=12, seed=1),
     "RealESRGAN_x4plus_anime_6B": tiny.rrdb(blocks=6, seed=2),
     "realesr-general-x4v3": tiny.srvgg(seed=3),
+    "realesr-general-wdn-x4v3": tiny.srvgg(seed=5),
     "realesr-animevideov3": tiny.srvgg(convolutions=3, seed=4),
 }
 FASTEST = "realesr-animevideov3"
@@ -36,9 +37,10 @@ _ANSWER_WITHIN = 60  # seconds
 BUSY = 409  # HTTP's Conflict
 
 
-def write_tiny_weights(folder: Path) -> None:
-    for entry in of_model(MODEL):
-        write(STATES[entry.name], entry, "tiny", folder)
+def write_weights(states: Mapping[str, tiny.StateDict], folder: Path) -> None:
+    """Puts state dicts, by the names of their networks, where a server looks for weights."""
+    for name, state in states.items():
+        write(state, weights.entry(name), "tiny", folder)
 
 
 def picture(width: int, height: int, kind: str = "PNG", alpha: bool = False, seed: int = 0) -> bytes:
@@ -164,30 +166,32 @@ class Client:
         return [path for path in workspace.rglob("*") if path.is_file()]
 
 
-def copy_model(root: Path, schema: bool, before: str = "") -> None:
+def copy_model(model: str, root: Path, schema: bool, before: str = "") -> None:
     """Puts the model below another root, without weights that happen to lie in its folder.
 
     before is code that its worker runs first.
     """
-    folder = root / "models" / MODEL
+    folder = root / "models" / model
     folder.mkdir(parents=True)
     for name in ("cog.yaml", "run.py", *(["openapi.json"] if schema else [])):
-        shutil.copy(cog_server.ROOT / "models" / MODEL / name, folder)
+        shutil.copy(cog_server.ROOT / "models" / model / name, folder)
     (folder / "run.py").write_text(before + (folder / "run.py").read_text())
 
 
 @contextmanager
-def serving(root: Path, cache: Path, schema: bool = True, before: str = "", **environment: str) -> Iterator[Client]:
-    copy_model(root, schema, before)
+def serving(
+    model: str, root: Path, cache: Path, schema: bool = True, before: str = "", **environment: str
+) -> Iterator[Client]:
+    copy_model(model, root, schema, before)
     (root / "temporary").mkdir()
-    with serving_again(root, cache, **environment) as client:
+    with serving_again(model, root, cache, **environment) as client:
         yield client
 
 
 @contextmanager
-def serving_again(root: Path, cache: Path, **environment: str) -> Iterator[Client]:
+def serving_again(model: str, root: Path, cache: Path, **environment: str) -> Iterator[Client]:
     """A new server in the folders of one that has ended, however that came."""
     temporary = root / "temporary"
     surroundings = {"UPSCALING_CACHE": str(cache), "UPSCALING_DEVICE": "cpu", "TMPDIR": str(temporary), **environment}
-    with cog_server.running(MODEL, environment=surroundings, root=root) as server:
+    with cog_server.running(model, environment=surroundings, root=root) as server:
         yield Client(server.url, temporary, server.process)

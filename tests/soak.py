@@ -21,7 +21,7 @@ from loopback import until
 from mixture import CANCELED, REFUSED, SUCCEEDED, Ask, mixture, networks
 from openings import Openings, watching
 from processes import Usage, usage
-from serving import MODEL, Client, content_of, serving, write_tiny_weights
+from serving import MODEL, STATES, Client, content_of, serving, write_weights
 
 SETTLED = 10  # requests, after which nothing may grow any more
 _MEMORY_GROWTH = 0.1
@@ -160,10 +160,10 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         weights = options.weights or Path(folder) / "weights"
         if options.weights is None:
-            write_tiny_weights(weights)
+            write_weights(STATES, weights)
         present = [name for name in networks(MODEL) if (weights / f"{name}.safetensors").exists()]
         asks = mixture(MODEL, present, options.requests, options.failing)
-        with serving(Path(folder) / "server", weights) as client:
+        with serving(MODEL, Path(folder) / "server", weights) as client:
             rows = findings(soak(client, asks, weights))
     ends = Counter(ask.end for ask in asks)
     print(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+import random_swinir
 from hypothesis import given
 from hypothesis import strategies as st
 from serving import FASTEST, opened, picture
@@ -109,6 +111,9 @@ def test_target_size_is_exact_where_asked_and_within_half_a_pixel_elsewhere(
         (Code.INPUT, {"output_quality": 0}),
         (Code.INPUT, {"output_quality": 101}),
         (Code.INPUT, {"network": "RealESRGAN_x8plus"}),
+        (Code.INPUT, {"denoise_strength": -0.1, "network": "realesr-general-x4v3"}),
+        (Code.INPUT, {"denoise_strength": math.nan, "network": "realesr-general-x4v3"}),
+        (Code.INPUT, {"denoise_strength": 0.5}),
         (Code.TOO_LARGE, {"width": 1_000_000}),
         (Code.TOO_LARGE, {"width": 16_384, "height": 1, "output_format": "webp"}),
         (Code.TOO_LARGE, {"width": 1, "height": 65_501, "output_format": "jpg"}),
@@ -149,6 +154,10 @@ def test_whole_numbers_with_a_point_are_whole_numbers(run: Run, name: str) -> No
         ("output_quality", "95"),
         ("output_format", None),
         ("network", ["x"]),
+        ("denoise_strength", "1"),
+        ("denoise_strength", True),
+        ("second_pass", "yes"),
+        ("seamless", 1),
     ],
 )
 def test_values_of_a_wrong_type_are_refused(run: Run, name: str, value: Any) -> None:
@@ -165,6 +174,18 @@ def test_limits_of_the_operator_hold(run: Run, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("UPSCALING_MAX_INPUT_MP", "0.00001")
     with pytest.raises(UpscalingError, match=r"E_TOO_LARGE: .* raise UPSCALING_MAX_INPUT_MP"):
         run(scale=1)
+
+
+@pytest.mark.parametrize(("output_format", "mode"), [("png", "L"), ("jpg", "L"), ("webp", "RGB")])
+def test_a_network_for_grey_is_given_grey_and_a_log_line_says_so(
+    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, output_format: str, mode: str
+) -> None:
+    grey = weights.entry("004_grayDN_DFWB_s128w8_SwinIR-M_noise15")
+    write(random_swinir.state(random_swinir.tiny("gray_dn")), grey, "tiny", tmp_path / "weights")
+    with caplog.at_level(logging.INFO, logger=job.__name__):
+        result = opened(run(network=grey.name, scale=1, output_format=output_format).read_bytes())
+    assert (result.mode, result.size) == (mode, (10, 7))
+    assert caplog.messages == [f"The picture is in colour and {grey.name} takes grey only: it is converted to grey."]
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpg", "webp"])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +19,9 @@ from upscaling.library import Library
 from upscaling.tiling.geometry import TileSize
 from upscaling.weights.store import Weights, write
 
-NAMES = ("realesr-animevideov3", "realesr-general-x4v3")
+NAMES = ("realesr-animevideov3", "RealESRGAN_x4plus")
+MIXED, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
+THIRD = "RealESRGAN_x4plus_anime_6B"
 PICTURE = Image(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
 TILE = TileSize(32, 32)
 
@@ -44,13 +48,13 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
     monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
-    for seed, name in enumerate(NAMES):
+    for seed, name in enumerate((*NAMES, MIXED, TWIN)):
         write(tiny.srvgg(seed=seed), weights.entry(name), f"source of {name}", tmp_path)
     return Library(baked=tmp_path)
 
 
-def pixels(library: Library, name: str = NAMES[0]) -> np.ndarray:
-    return library.upscaler(name).upscale(PICTURE, 32, 24, TILE).pixels
+def pixels(library: Library, name: str = NAMES[0], denoise_strength: float | None = None) -> np.ndarray:
+    return library.upscaler(name, denoise_strength).upscale(PICTURE, 32, 24, TILE).pixels
 
 
 def test_nothing_is_loaded_before_it_is_used(library: Library, loads: list[str]) -> None:
@@ -69,6 +73,58 @@ def test_each_network_is_loaded_once_for_each_type(library: Library, loads: list
     assert sorted(loads) == sorted([NAMES[0], NAMES[1], NAMES[0]])
 
 
+@pytest.fixture
+def small(library: Library) -> Library:
+    """A library of three networks that holds two."""
+    write(tiny.srvgg(seed=2), weights.entry(THIRD), f"source of {THIRD}", library._baked)
+    return Library(baked=library._baked, most=2)
+
+
+def test_two_networks_in_turn_are_loaded_once_each_where_there_is_room_for_two(
+    small: Library, loads: list[str]
+) -> None:
+    for _ in range(3):
+        for name in NAMES:
+            pixels(small, name)
+    assert loads == list(NAMES)
+
+
+def test_the_network_used_longest_ago_makes_room(small: Library, loads: list[str]) -> None:
+    first, second, third = *NAMES, THIRD
+    for name in (first, second, first, third, first, second, third):
+        pixels(small, name)
+    # The second went for the third, the third for the second, the first for the third.
+    assert loads == [first, second, third, second, third]
+
+
+def test_a_network_that_made_room_is_forgotten_but_for_its_source(small: Library) -> None:
+    gone = weakref.ref(small.upscaler(NAMES[0]).load(torch.float32))
+    for name in (NAMES[1], THIRD):
+        small.upscaler(name).load(torch.float32)
+    gc.collect()
+    assert gone() is None
+    assert small.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_one_network_in_two_types_takes_two_places(small: Library, loads: list[str]) -> None:
+    for dtype in (torch.bfloat16, torch.float32):
+        small.upscaler(NAMES[0]).load(dtype)
+    small.upscaler(NAMES[1]).load(torch.float32)
+    small.upscaler(NAMES[0]).load(torch.bfloat16)
+    assert loads == [NAMES[0], NAMES[0], NAMES[1], NAMES[0]]
+
+
+def test_a_load_that_fails_makes_no_room(small: Library, loads: list[str], tmp_path: Path) -> None:
+    for name in NAMES:
+        pixels(small, name)
+    (tmp_path / f"{THIRD}.safetensors").write_bytes(b"damaged")
+    with pytest.raises(UpscalingError, match="E_WEIGHTS: "):
+        pixels(small, THIRD)
+    for name in NAMES:
+        pixels(small, name)
+    assert loads == [*NAMES, THIRD]
+
+
 def test_networks_do_not_take_each_others_place(library: Library) -> None:
     first, second = (pixels(library, name) for name in NAMES)
     assert not np.array_equal(first, second)
@@ -78,6 +134,35 @@ def test_networks_do_not_take_each_others_place(library: Library) -> None:
 def test_origin_of_the_weights_is_kept(library: Library) -> None:
     pixels(library)
     assert library.source(NAMES[0]) == f"source of {NAMES[0]}"
+
+
+def test_denoising_lies_between_a_network_and_its_twin(library: Library) -> None:
+    assert np.array_equal(pixels(library, MIXED, 0), pixels(library, TWIN))
+    assert np.array_equal(pixels(library, MIXED), pixels(library, MIXED, 0.5))
+    assert len({pixels(library, MIXED, strength).tobytes() for strength in (0, 0.3, 0.5, 1)}) == 4
+    assert library.source(MIXED) == f"source of {MIXED}"
+
+
+def test_any_number_of_strengths_opens_each_file_once_and_keeps_one_network(library: Library, loads: list[str]) -> None:
+    results = [pixels(library, MIXED, strength) for strength in (0.1, 0.9, 0.1, 0.2, 0.2)]
+    assert sorted(loads) == sorted([MIXED, TWIN])
+    assert np.array_equal(results[0], results[2])
+    assert np.array_equal(results[3], results[4])
+    assert len(library._mixed) == 1
+
+
+def test_full_strength_needs_no_twin(library: Library, tmp_path: Path, loads: list[str]) -> None:
+    (tmp_path / f"{TWIN}.safetensors").unlink()
+    assert pixels(library, MIXED, 1).shape == (24, 32, 3)
+    assert loads == [MIXED]
+
+
+def test_a_strength_where_there_is_no_twin_is_refused_before_anything_is_loaded(
+    library: Library, loads: list[str]
+) -> None:
+    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, and {NAMES[0]} has none"):
+        library.upscaler(NAMES[0], 1)
+    assert loads == []
 
 
 def test_unknown_network_is_refused_before_anything_is_loaded(library: Library, loads: list[str]) -> None:

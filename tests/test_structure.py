@@ -15,6 +15,7 @@ PACKAGE = ROOT / "shared" / "src" / "upscaling"
 # Lowest first: a room imports from those before it.
 ROOMS = (
     "errors",
+    "values",
     "egress",
     "workspace",
     "progress",
@@ -24,12 +25,15 @@ ROOMS = (
     "networks",
     "tiling",
     "resampling",
+    "plane",
     "upscaler",
     "library",
     "job",
+    "swinir_tasks",
 )
 # What a room knows nothing of, though it stands lower.
 ONLY = {
+    "values": {"errors"},
     "egress": {"errors"},
     "workspace": {"errors"},
     "progress": set[str](),
@@ -39,6 +43,7 @@ ONLY = {
     "networks": {"errors"},
     "tiling": {"errors", "networks"},
     "resampling": {"images.image"},
+    "swinir_tasks": {"errors", "values"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -14,7 +14,7 @@ import predict
 import pytest
 import requests
 from loopback import Answer, Site, site, until
-from serving import FASTEST, data_url, opened, picture, write_tiny_weights
+from serving import FASTEST, STATES, data_url, opened, picture, write_weights
 
 MODEL = "real-esrgan"
 ECHO = """
@@ -55,6 +55,11 @@ def test_inputs_have_the_types_of_the_schema(tmp_path: Path) -> None:
         "model": "a=b",
         "output_format": "png",
     }
+
+
+def test_choices_have_the_types_of_the_schema_too() -> None:
+    pairs = ["noise=25", "task_type=Color Image Denoising", "jpeg=40"]
+    assert predict.parse_inputs(pairs, "swinir") == {"noise": 25, "task_type": "Color Image Denoising", "jpeg": 40}
 
 
 def test_urls_and_malformed_numbers_are_left_to_the_server() -> None:
@@ -134,7 +139,7 @@ def _predict(*arguments: str, **environment: str) -> subprocess.CompletedProcess
 
 
 def test_predict_command_writes_the_file(tmp_path: Path) -> None:
-    write_tiny_weights(tmp_path / "cache")
+    write_weights(STATES, tmp_path / "cache")
     (tmp_path / "small.png").write_bytes(picture(10, 7))
     target = tmp_path / "large.webp"
     arguments = [f"image=@{tmp_path / 'small.png'}", f"model={FASTEST}", "output_format=webp"]

@@ -68,8 +68,8 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
     if not contract.exists():
         models = ", ".join(sorted(path.name for path in (ROOT / "models").iterdir()))
         raise PredictionError(f"there is no model {model!r}; there are {models}.")
-    schema = json.loads(contract.read_text())
-    known = schema["components"]["schemas"]["Input"]["properties"]
+    schemas = json.loads(contract.read_text())["components"]["schemas"]
+    known = schemas["Input"]["properties"]
     inputs: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -77,12 +77,20 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
             raise PredictionError(
                 f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE."
             )
-        inputs[name] = _data_url(Path(value[1:])) if value.startswith("@") else _typed(known[name], value)
+        inputs[name] = (
+            _data_url(Path(value[1:])) if value.startswith("@") else _typed(_type(known[name], schemas), value)
+        )
     return inputs
 
 
-def _typed(declared: dict[str, Any], value: str) -> Any:
-    if declared.get("type") in ("integer", "number", "boolean"):
+def _type(declared: dict[str, Any], schemas: dict[str, Any]) -> str | None:
+    # An input with choices refers to a schema of its own.
+    referred = [schemas[part["$ref"].rpartition("/")[2]] for part in declared.get("allOf", [])]
+    return next((one["type"] for one in [declared, *referred] if "type" in one), None)
+
+
+def _typed(kind: str | None, value: str) -> Any:
+    if kind in ("integer", "number", "boolean"):
         try:
             return json.loads(value)
         except ValueError:

@@ -8,9 +8,9 @@ from typing import Any
 from contenders.contender import Contender, Job
 
 _OURS, _PUBLISHED, _PLAIN = "contenders.ours", "contenders.published", "contenders.plain"
-_OPENVINO, _NCNN = "contenders.with_openvino", "contenders.with_ncnn"
+_OPENVINO, _NCNN, _PREDICTOR = "contenders.with_openvino", "contenders.with_ncnn", "contenders.predictor"
 
-OURS, REFERENCE = "ours", "plain-fp32"
+OURS = "ours"
 
 ALL: dict[str, tuple[str, dict[str, Any]]] = {
     OURS: (_OURS, {"dtype": None}),
@@ -19,7 +19,7 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "ours-fp16": (_OURS, {"dtype": "float16"}),
     "realesrganer-fp32": (_PUBLISHED, {"half": False}),
     "realesrganer-fp16": (_PUBLISHED, {"half": True}),
-    REFERENCE: (_PLAIN, {"dtype": "float32"}),
+    "plain-fp32": (_PLAIN, {"dtype": "float32"}),
     "plain-bf16": (_PLAIN, {"dtype": "bfloat16"}),
     "plain-fp16": (_PLAIN, {"dtype": "float16"}),
     "plain-bf16-channels-last": (_PLAIN, {"dtype": "bfloat16", "channels_last": True}),
@@ -29,29 +29,7 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "openvino-fp32": (_OPENVINO, {"precision": "f32"}),
     "openvino-bf16": (_OPENVINO, {"precision": "bf16"}),
     "ncnn-fp32": (_NCNN, {}),
-}
-
-# Ours comes first: it is what every round's ratios are taken to.
-USUAL = {
-    "cpu": (
-        OURS,
-        "ours-fp32",
-        "ours-bf16",
-        "realesrganer-fp32",
-        REFERENCE,
-        "plain-bf16",
-        "openvino-bf16",
-        "ncnn-fp32",
-    ),
-    "cuda": (
-        OURS,
-        "ours-fp32",
-        "realesrganer-fp16",
-        REFERENCE,
-        "plain-fp16",
-        "plain-fp16-channels-last",
-        "compiled-fp16",
-    ),
+    "predictor": (_PREDICTOR, {}),
 }
 
 

@@ -40,6 +40,20 @@ class Runner(BaseRunner):
                 "realesr-animevideov3",
             ],
         ),
+        denoise_strength: float | None = Input(
+            description="Denoising of realesr-general-x4v3 only, 0 (keeps noise) to 1 (strong); 0.5 where left out.",
+            default=None,
+            ge=0,
+            le=1,
+        ),
+        second_pass: bool = Input(
+            description="Above the factor of model: run the network again on its result, instead of Lanczos only.",
+            default=False,
+        ),
+        seamless: bool = Input(
+            description="Take image for a pattern that repeats: the result continues over its edges without a seam.",
+            default=False,
+        ),
         width: int | None = Input(
             description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
             default=None,
@@ -70,6 +84,17 @@ class Runner(BaseRunner):
     ) -> Path:
         folder = self.workspace.begin(image)
         source = require_file(image, Path)
-        request = Request(model, scale, width, height, tile_size, output_format, output_quality)
+        request = Request(
+            network=model,
+            scale=scale,
+            width=width,
+            height=height,
+            tile_size=tile_size,
+            output_format=output_format,
+            output_quality=output_quality,
+            denoise_strength=denoise_strength,
+            second_pass=second_pass,
+            seamless=seamless,
+        )
         result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(model))
         return Path(result)

@@ -25,7 +25,7 @@ from images.samples import (
 )
 from PIL import ImageCms
 
-from upscaling.images import Image, Limits, decode, probe
+from upscaling.images import Header, Image, Limits, decode, probe
 from upscaling.images.vips import pyvips
 
 LIMITS = Limits()
@@ -40,7 +40,7 @@ def read(tmp_path: Path) -> Read:
         path = tmp_path / "picture"
         path.write_bytes(data)
         image = decode(path, LIMITS)
-        assert probe(path, LIMITS) == (image.width, image.height)
+        assert probe(path, LIMITS) == Header(image.width, image.height, image.is_grey)
         return image
 
     return read

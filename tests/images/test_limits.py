@@ -66,7 +66,7 @@ def test_a_bomb_is_refused_at_once_and_without_memory(tmp_path: Path) -> None:
 def test_the_limit_itself_is_allowed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture"
     path.write_bytes(file_of(pillow(scene(20, 50)), kind))
-    assert probe(path, Limits(input_megapixels=0.001)) == (50, 20)
+    assert probe(path, Limits(input_megapixels=0.001)).width == 50
     assert decode(path, Limits(input_megapixels=0.001)).width == 50
     for refuses in (probe, decode):
         with pytest.raises(UpscalingError) as caught:

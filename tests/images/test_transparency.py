@@ -14,7 +14,7 @@ from images.samples import noise
 from numpy.typing import NDArray
 
 from upscaling.images.image import Pixels
-from upscaling.images.transparency import fill_hidden, is_flat, restore_solid
+from upscaling.images.transparency import Beyond, fill_hidden, is_flat, restore_solid
 
 SIDES = st.integers(1, 13)
 DTYPES = st.sampled_from([np.uint8, np.uint16])
@@ -101,20 +101,21 @@ def test_one_value_everywhere_is_flat(value: int) -> None:
         assert not is_flat(uneven)
 
 
-def solid_by_definition(alpha: Pixels, value: int) -> NDArray[Any]:
+def solid_by_definition(alpha: Pixels, value: int, beyond: Beyond) -> NDArray[Any]:
     """Pixels whose neighbours, and they themselves, all have the value; one by one."""
     height, width = alpha.shape
     solid = np.zeros(alpha.shape, bool)
+    around = np.pad(alpha, 1, mode=beyond)
     for y in range(height):
         for x in range(width):
-            solid[y, x] = (alpha[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] == value).all()
+            solid[y, x] = (around[y : y + 3, x : x + 3] == value).all()
     return solid
 
 
 @settings(deadline=None)
-@given(picture=pictures(), scale=SCALES, data=st.data())
+@given(picture=pictures(), scale=SCALES, beyond=st.sampled_from(["edge", "wrap"]), data=st.data())
 def test_solid_areas_become_exact_and_nothing_else_changes(
-    picture: tuple[Pixels, Pixels], scale: int, data: st.DataObject
+    picture: tuple[Pixels, Pixels], scale: int, beyond: Beyond, data: st.DataObject
 ) -> None:
     alpha = picture[1]
     height, width = alpha.shape
@@ -122,10 +123,27 @@ def test_solid_areas_become_exact_and_nothing_else_changes(
     enlarged = noise(height * scale, width * scale, 1, alpha.dtype.itemsize * 8)[..., 0]
     expected = enlarged.copy()
     for value in (0, int(full)):
-        expected[np.kron(solid_by_definition(alpha, value), np.ones((scale, scale), bool))] = value
-    cuts = sorted({0, height, *data.draw(st.lists(st.integers(0, height)))})
-    bands = [restore_solid(enlarged[top * scale : bottom * scale], alpha, top, scale) for top, bottom in pairwise(cuts)]
+        expected[np.kron(solid_by_definition(alpha, value, beyond), np.ones((scale, scale), bool))] = value
+    rows = height * scale
+    cuts = sorted({0, rows, *data.draw(st.lists(st.integers(0, rows)))})
+    bands = [restore_solid(enlarged[top:end], alpha, top, scale, beyond) for top, end in pairwise(cuts)]
     assert np.array_equal(np.concatenate(bands), expected)
+
+
+def test_rows_of_the_repetition_above_and_below_are_those_of_the_picture() -> None:
+    alpha = np.array([[0, 0, 0], [0, 0, 255], [255, 255, 255], [255, 255, 255]], np.uint8)
+    enlarged = noise(8, 6, 1)[..., 0]
+    restored = restore_solid(enlarged, alpha, 0, 2, "wrap")
+    repeated = restore_solid(np.concatenate([enlarged[-3:], enlarged, enlarged[:2]]), alpha, -3, 2, "wrap")
+    assert np.array_equal(repeated, np.concatenate([restored[-3:], restored, restored[:2]]))
+
+
+def test_a_repeating_picture_is_filled_from_across_its_edges() -> None:
+    pixels, alpha = np.zeros((8, 40, 3), np.uint8), np.zeros((8, 40), np.uint8)
+    pixels[:, 20:], alpha[:, 20:] = 200, 255
+    pixels[:, 16:20], alpha[:, 16:20] = 80, 255
+    assert (fill_hidden(pixels, alpha)[:, :2] < 200).all()
+    assert (fill_hidden(pixels, alpha, "wrap")[:, :2] == 200).all()
 
 
 def test_restoring_leaves_its_input_alone() -> None:

@@ -16,12 +16,14 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.swinir_tasks import NOISES, TaskType
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")
 # The inputs of the hosted model that each one takes the place of, in the hosted order.
 HOSTED = {
     "real-esrgan": ["image", "scale"],
+    "swinir": ["image", "task_type", "noise", "jpeg"],
 }
 # Ours, the same at the end of every model.
 TAIL = ["width", "height", "tile_size", "output_format", "output_quality"]
@@ -62,7 +64,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_there_are_models() -> None:
-    assert set(MODELS) >= {"real-esrgan"}
+    assert set(MODELS) >= {"real-esrgan", "swinir"}
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
 
 
@@ -148,6 +150,11 @@ def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
     }
 
 
+def test_common_inputs_are_described_alike(model: Model) -> None:
+    first = Model(MODELS[0])
+    assert [model.inputs[name]["description"] for name in TAIL] == [first.inputs[name]["description"] for name in TAIL]
+
+
 def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
     generator = shutil.which("cog-schema")
     if generator is None:
@@ -158,11 +165,18 @@ def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
     assert json.loads(model.text("openapi.json")) == json.loads(made)
 
 
-def test_networks_to_choose_are_those_of_the_catalogue(model: Model) -> None:
-    assert choices(model, "model") == [entry.name for entry in weights.of_model(model.name)]
+def test_networks_to_choose_are_those_of_the_catalogue() -> None:
+    entries = weights.of_model("real-esrgan")
+    twins = {entry.twin for entry in entries}
+    assert choices(Model("real-esrgan"), "model") == [entry.name for entry in entries if entry.name not in twins]
 
 
-def choices(model: Model, name: str) -> list[str]:
+def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
+    assert choices(Model("swinir"), "task_type") == list(TaskType)
+    assert choices(Model("swinir"), "noise") == list(NOISES)
+
+
+def choices(model: Model, name: str) -> list[Any]:
     """The literal choices of an input in run.py."""
     (run,) = [
         node

@@ -5,27 +5,27 @@ from pathlib import Path
 
 import pytest
 from loopback import Site, site
-from serving import Client, serving, write_tiny_weights
+from serving import MODEL, STATES, Client, serving, write_weights
 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    write_tiny_weights(folder)
+    write_weights(STATES, folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed."""
-    with serving(tmp_path_factory.mktemp("server"), cache) as client:
+    with serving(MODEL, tmp_path_factory.mktemp("server"), cache) as client:
         yield client
 
 
 @pytest.fixture(scope="session")
 def open_server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A server without its schema, so only the package checks inputs, that may fetch from inside the network."""
-    with serving(tmp_path_factory.mktemp("open"), cache, schema=False, UPSCALING_PRIVATE_URLS="1") as client:
+    with serving(MODEL, tmp_path_factory.mktemp("open"), cache, schema=False, UPSCALING_PRIVATE_URLS="1") as client:
         yield client
 
 

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from loopback import until
 from processes import address_space, limited, linux_only, worker
-from serving import FASTEST, STATES, Client, data_url, picture, serving
+from serving import FASTEST, MODEL, STATES, Client, data_url, picture, serving
 
 from upscaling import weights
 from upscaling.weights.store import file_name, write
@@ -23,7 +23,7 @@ from upscaling.weights.store import file_name, write
 PICTURE = data_url(picture(10, 7))
 NOBODY = "http://127.0.0.1:1"
 DAMAGED, CUT, POISONED = "RealESRGAN_x2plus", "RealESRGAN_x4plus_anime_6B", "realesr-general-x4v3"
-ABSENT = "RealESRGAN_x4plus"
+ABSENT, TWIN = "RealESRGAN_x4plus", "realesr-general-wdn-x4v3"
 # The sources of one network, which would be on the internet.
 WITHOUT_SOURCES = f"""
 from dataclasses import replace
@@ -37,7 +37,7 @@ networks["{ABSENT}"] = replace(networks["{ABSENT}"], urls=(), wheel_member=None)
 def bad_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One network's weights are whole, the others' are not."""
     folder = tmp_path_factory.mktemp("bad-cache")
-    for name in (FASTEST, DAMAGED, CUT):
+    for name in (FASTEST, TWIN, DAMAGED, CUT):
         write(STATES[name], weights.entry(name), "tiny", folder)
     damaged, cut = folder / file_name(weights.entry(DAMAGED)), folder / file_name(weights.entry(CUT))
     content = damaged.read_bytes()
@@ -52,7 +52,7 @@ def bad_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def bad_server(bad_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     root = tmp_path_factory.mktemp("bad-server")
-    with serving(root, bad_cache, before=WITHOUT_SOURCES, UPSCALING_WEIGHTS_MIRROR=NOBODY) as client:
+    with serving(MODEL, root, bad_cache, before=WITHOUT_SOURCES, UPSCALING_WEIGHTS_MIRROR=NOBODY) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ import requests
 import torch
 from loopback import Answer, Site, until
 from processes import linux_only, members, worker
-from serving import BUSY, LONG, STATES, Client, data_url, picture, serving, serving_again
+from serving import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
 
 from upscaling import weights
 from upscaling.weights.store import file_name
@@ -44,7 +44,7 @@ def assert_lost(client: Client) -> None:
 def test_worker_killed_while_it_computes_is_told_and_a_new_server_sweeps_up(
     server: Client, cache: Path, tmp_path: Path
 ) -> None:
-    with serving(tmp_path, cache) as client, ThreadPoolExecutor(1) as caller:
+    with serving(MODEL, tmp_path, cache) as client, ThreadPoolExecutor(1) as caller:
         asked = caller.submit(requests.put, f"{client.url}/predictions/doomed", json={"input": LONG}, timeout=60)
         client.await_computing("doomed")
         kill_worker(client)
@@ -53,7 +53,7 @@ def test_worker_killed_while_it_computes_is_told_and_a_new_server_sweeps_up(
         assert_lost(client)
         (left,) = client.temporary.iterdir()
         assert client.files()
-    with serving_again(tmp_path, cache) as client:
+    with serving_again(MODEL, tmp_path, cache) as client:
         assert not left.exists()
         assert client.output(image=PICTURE) == server.output(image=PICTURE)
         until(lambda: len(client.files()) == 1)
@@ -61,7 +61,7 @@ def test_worker_killed_while_it_computes_is_told_and_a_new_server_sweeps_up(
 
 @linux_only
 def test_killed_server_takes_its_computing_worker_along(cache: Path, tmp_path: Path) -> None:
-    with serving(tmp_path, cache) as client:
+    with serving(MODEL, tmp_path, cache) as client:
         until(lambda: client.put("doomed", LONG))
         client.await_computing("doomed")
         client.process.kill()
@@ -82,7 +82,7 @@ def test_worker_killed_while_it_fetches_weights_leaves_nothing_that_is_read(
     content = file.getvalue()
     mirror = {"UPSCALING_WEIGHTS_MIRROR": inside.url}
     inside.answer(f"/{entry.file}", Answer(content, stalls_after=len(content) // 2), Answer(content))
-    with serving(tmp_path, cache, before=KNOWN_AS % sha256(content).hexdigest(), **mirror) as client:
+    with serving(MODEL, tmp_path, cache, before=KNOWN_AS % sha256(content).hexdigest(), **mirror) as client:
         with ThreadPoolExecutor(1) as caller:
             asked = caller.submit(client.post_once, {"image": PICTURE, "model": FETCHED})
             until(lambda: any(path.stat().st_size > 1000 for path in client.files()))
@@ -91,7 +91,7 @@ def test_worker_killed_while_it_fetches_weights_leaves_nothing_that_is_read(
         assert_lost(client)
         assert not cache.exists() or not list(cache.iterdir())
         (left,) = client.temporary.iterdir()
-    with serving_again(tmp_path, cache, **mirror) as client:
+    with serving_again(MODEL, tmp_path, cache, **mirror) as client:
         assert not left.exists()
         expected = server.output(image=PICTURE, model=FETCHED)
         assert client.output(image=PICTURE, model=FETCHED) == expected

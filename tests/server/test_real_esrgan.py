@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from serving import FASTEST, STATES, Client, content_of, data_url, opened, picture
 
 from upscaling.images import Limits, decode
 from upscaling.library import Library
-from upscaling.tiling.geometry import tile_size
+from upscaling.tiling import TileSize, tile_size
 
 PICTURE = data_url(picture(10, 7))
+GENERAL, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
 
 
-@pytest.mark.parametrize("network", STATES)
+@pytest.mark.parametrize("network", [name for name in STATES if name != TWIN])
 def test_every_network_gives_the_pixels_that_the_package_computes(
     server: Client, cache: Path, tmp_path: Path, network: str
 ) -> None:
@@ -117,3 +120,50 @@ def test_equal_requests_give_equal_bytes_whatever_came_between(server: Client, o
     assert server.output(**inputs) == first
     assert server.output(**{**inputs, "image": data_url(picture(10, 7, seed=9))}) != first
     assert server.output(**inputs) == first
+
+
+def test_denoise_strength_goes_from_the_twin_to_the_network(server: Client, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(picture(10, 7))
+    image, library = decode(tmp_path / "picture.png", Limits()), Library(baked=cache)
+    results = []
+    for strength in (0, 0.25, 0.5, 1):
+        expected = library.upscaler(GENERAL, strength).upscale(image, 40, 28, TileSize(256, 256)).pixels
+        found = opened(server.output(image=PICTURE, model=GENERAL, denoise_strength=strength))
+        assert np.array_equal(np.asarray(found), expected)
+        results.append(expected)
+    assert len({result.tobytes() for result in results}) == 4
+    assert np.array_equal(results[0], library.upscaler(TWIN).upscale(image, 40, 28, TileSize(256, 256)).pixels)
+    assert server.output(image=PICTURE, model=GENERAL) == server.output(
+        image=PICTURE, model=GENERAL, denoise_strength=0.5
+    )
+
+
+def test_denoise_strength_of_a_network_without_is_refused(server: Client) -> None:
+    message = server.failure(image=PICTURE, model=FASTEST, denoise_strength=0.5)
+    assert message == f"E_INPUT: denoise_strength is 0.5, and {FASTEST} has none. Leave it out."
+
+
+def test_second_pass_is_the_result_sent_again(server: Client) -> None:
+    once = server.output(image=PICTURE, model=FASTEST)
+    again = server.output(image=data_url(once), model=FASTEST, scale=2)
+    assert server.output(image=PICTURE, model=FASTEST, scale=8, second_pass=True) == again
+    assert server.output(image=PICTURE, model=FASTEST, scale=8) != again
+    assert server.output(image=PICTURE, model=FASTEST, second_pass=True) == once
+
+
+def test_seamless_results_roll_with_the_picture(server: Client) -> None:
+    def rolled(content: bytes, down: int, across: int) -> bytes:
+        file = io.BytesIO()
+        PIL.Image.fromarray(np.roll(np.asarray(opened(content)), (down, across), axis=(0, 1))).save(file, "PNG")
+        return file.getvalue()
+
+    given = picture(30, 21)
+    seamless = server.output(image=data_url(given), model=FASTEST, seamless=True)
+    result = server.output(image=data_url(rolled(given, 5, 11)), model=FASTEST, seamless=True, tile_size=32)
+    assert np.array_equal(np.asarray(opened(result)), np.asarray(opened(rolled(seamless, 20, 44))))
+    assert server.output(image=data_url(given), model=FASTEST) != seamless
+
+
+def test_seamless_pictures_of_odd_sizes_are_refused_where_the_network_would_pad(server: Client) -> None:
+    message = server.failure(image=PICTURE, model="RealESRGAN_x2plus", seamless=True)
+    assert message.startswith("E_INPUT: the picture has 10×7 pixels")

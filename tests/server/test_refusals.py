@@ -17,6 +17,8 @@ BEYOND_BOUNDS = [
     ("scale", -0.1),
     ("scale", 10.1),
     ("model", "RealESRGAN_x8plus"),
+    ("denoise_strength", -0.1),
+    ("denoise_strength", 1.1),
     ("width", 0),
     ("height", 0),
     ("tile_size", -1),
@@ -39,6 +41,9 @@ BETWEEN_BOUNDS = [("scale", 0), ("tile_size", 1), ("tile_size", 31)]
 OF_WRONG_TYPE = [
     ("image", 5),
     ("scale", "4"),
+    ("denoise_strength", "1"),
+    ("second_pass", "yes"),
+    ("seamless", 1),
     ("width", 1.5),
     ("height", "1"),
     ("tile_size", "0"),

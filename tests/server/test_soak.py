@@ -13,6 +13,6 @@ from soak import findings, soak
 @linux_only
 def test_mixed_and_failing_requests_leave_memory_folders_and_weights_alone(cache: Path, tmp_path: Path) -> None:
     asks = mixture(MODEL, networks(MODEL), count=36, failing=11)
-    with serving(tmp_path, cache) as client:
+    with serving(MODEL, tmp_path, cache) as client:
         found = findings(soak(client, asks, cache))
     assert [finding for finding in found if not finding.passed] == []

@@ -2,6 +2,7 @@ import gc
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import handmade
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from tiling.untiled import picture, tiled, whole
 
 import tiny
-from upscaling.networks import Network
-from upscaling.tiling import Tally, TileSize, stream
+from upscaling.networks import Network, Stage
+from upscaling.tiling import Tally, TileSize, bounded, stream
 
 STATES = {
     "rrdb ×4": lambda: tiny.rrdb(blocks=2),
@@ -156,7 +157,7 @@ def _peak_bytes(network: Network, height: int, width: int) -> int:
 
     tally = Tally(total_work=1, on_progress=measure)
     bands = (picture(8, width) for _ in range(height // 8))
-    deque(stream(network, bands, height, width, TileSize(32, 8), tally, lambda: network), maxlen=0)
+    deque(stream(network, bands, bounded(network, height, width), TileSize(32, 8), tally, lambda: network), maxlen=0)
     return peak
 
 
@@ -167,3 +168,12 @@ def test_memory_grows_with_the_width_and_never_the_height(name: str) -> None:
         low = _peak_bytes(loaded, 128, 64)
         assert _peak_bytes(loaded, 256, 64) <= low
         assert _peak_bytes(loaded, 128, 192) > 1.5 * low
+
+
+def test_a_stage_holds_no_more_than_its_halo_while_later_ones_work() -> None:
+    stages, width, band = 30, 16, 8
+    chain = replace(network("rrdb ×4"), stages=(Stage(run=torch.clone, halo=1),) * stages, scale=1)
+    with _older_objects_left_out():
+        rows = _peak_bytes(chain, 128, width) / (3 * width * FP32.itemsize)
+    halos, at_work = stages * 3, 4 * (band + 2)
+    assert rows < halos + at_work

@@ -9,7 +9,7 @@ from spandrel import ModelLoader
 
 from tiny import StateDict
 from upscaling.networks import Network
-from upscaling.tiling import Tally, TileSize, stream, total_work
+from upscaling.tiling import Tally, TileSize, bounded, stream
 
 
 def picture(height: int, width: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
@@ -35,12 +35,12 @@ def tiled(
     """The picture in bands of the tile's height, or of another."""
     height, width = picture.shape[2:]
     tally = tally if tally is not None else Tally()
-    tally.total_work = total_work(network, height, width)
+    plan = bounded(network, height, width)
+    tally.total_work = plan.work
     bands = stream(
         network,
         iter(picture.split(band or tile.height, dim=2)),
-        height,
-        width,
+        plan,
         tile,
         tally,
         in_fp32 or (lambda: network),

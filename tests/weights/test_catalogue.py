@@ -9,7 +9,7 @@ from upscaling import weights
 from upscaling.errors import UpscalingError
 from upscaling.weights.catalogue import Entry, wheel
 
-MODELS = ("real-esrgan",)
+MODELS = ("real-esrgan", "swinir")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 ENTRIES = {entry.name: entry for model in MODELS for entry in weights.of_model(model)}
 
@@ -23,7 +23,9 @@ def test_every_row_is_complete(entry: Entry) -> None:
     assert weights.entry(entry.name) == entry
     assert entry.licence
     assert entry.origin
-    assert entry.bytes > 1_000_000
+    assert (entry.bytes is None) == (entry.sha256 is None)
+    assert entry.bytes is None or entry.bytes > 1_000_000
+    assert entry.channels in (1, 3)
     assert isinstance(entry.fp16_safe, bool)
     assert set(entry.models) <= set(MODELS)
 
@@ -42,13 +44,20 @@ def test_hub_sources_are_pinned_to_a_commit(entry: Entry) -> None:
 
 
 def test_hashes_are_sha256(entry: Entry) -> None:
-    assert SHA256.fullmatch(entry.sha256)
+    assert entry.sha256 is None or SHA256.fullmatch(entry.sha256)
     assert SHA256.fullmatch(wheel().sha256)
 
 
 def test_no_two_rows_share_a_file_or_a_hash() -> None:
     assert len({entry.file for entry in ENTRIES.values()}) == len(ENTRIES)
-    assert len({entry.sha256 for entry in ENTRIES.values()}) == len(ENTRIES)
+    hashes = [entry.sha256 for entry in ENTRIES.values() if entry.sha256 is not None]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_twins_are_rows_of_the_same_models(entry: Entry) -> None:
+    if entry.twin is not None:
+        twin = weights.entry(entry.twin)
+        assert (twin.models, twin.twin, twin.fp16_safe) == (entry.models, None, entry.fp16_safe)
 
 
 def test_rows_are_found_by_model() -> None:
@@ -57,6 +66,7 @@ def test_rows_are_found_by_model() -> None:
         "RealESRGAN_x2plus",
         "RealESRGAN_x4plus_anime_6B",
         "realesr-general-x4v3",
+        "realesr-general-wdn-x4v3",
         "realesr-animevideov3",
     ]
     assert weights.of_model("no-such-model") == ()

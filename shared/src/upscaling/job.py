@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -9,15 +10,18 @@ from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
+from upscaling import weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import (
     MEGAPIXEL,
+    Image,
     Limits,
     OutputFormat,
     PngHeader,
     check_output,
     decode,
     encode,
+    in_grey,
     probe,
     with_alpha,
     write_png,
@@ -26,9 +30,11 @@ from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
 from upscaling.tiling.memory import memory_errors_coded
 from upscaling.upscaler import collect
+from upscaling.values import number, shown, small, whole
+
+logger = logging.getLogger(__name__)
 
 LARGEST_SCALE = 10.0
-_LONGEST_SHOWN_INTEGER = 64  # bits
 
 _Item = TypeVar("_Item")
 Record = Callable[[str, float | int | str], None]
@@ -48,6 +54,12 @@ class Request:
     """Pixels of the input, 32–2048; 0 is automatic."""
     output_format: str = "png"
     output_quality: int = 95
+    denoise_strength: float | None = None
+    """0–1, for a network with a twin only; None is 0.5 there."""
+    second_pass: bool = False
+    """Whether the network runs again on its own result where that is smaller than what was asked for."""
+    seamless: bool = False
+    """Whether the picture continues with itself on all sides."""
 
 
 def require_file(image: object, downloaded: type[Path]) -> Path:
@@ -72,8 +84,13 @@ def upscale_file(
     """
     limits = Limits.from_environment()
     request = _checked(request, limits)
-    upscaler = library.upscaler(request.network)
-    input_width, input_height = probe(source, limits)
+    upscaler = replace(
+        library.upscaler(request.network, request.denoise_strength),
+        passes=2 if request.second_pass else 1,
+        beyond="wrap" if request.seamless else "edge",
+    )
+    header = probe(source, limits)
+    input_width, input_height = header.width, header.height
     tile = tile_size(request.tile_size, library.device, input_width)
     width, height = target_size(request, input_width, input_height)
     limits.check_output(width, height, input_width, input_height)
@@ -85,7 +102,7 @@ def upscale_file(
     path = folder / f"output.{output_format}"
     with memory_errors_coded(f"a result of {width}×{height} pixels"):
         started = perf_counter()
-        image = decode(source, limits)
+        image = _as_taken(decode(source, limits), weights.entry(request.network))
         record("seconds_decoding", _since(started))
 
         started = perf_counter()
@@ -116,64 +133,49 @@ def target_size(request: Request, width: int, height: int) -> tuple[int, int]:
     return max(round(width * request.scale), 1), max(round(height * request.scale), 1)
 
 
+def _as_taken(image: Image, network: weights.Entry) -> Image:
+    """The picture with no more channels than the network takes."""
+    if image.is_grey or network.channels > 1:
+        return image
+    logger.info("The picture is in colour and %s takes grey only: it is converted to grey.", network.name)
+    return in_grey(image)
+
+
 def _checked(request: Request, limits: Limits) -> Request:
     """The request with its values in the types they are declared in, as far as they can be had."""
     for name, value in (("model", request.network), ("output_format", request.output_format)):
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
-            raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take one of its names.")
-    if not 0 < _number("scale", request.scale) <= LARGEST_SCALE:
+            raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take one of its names.")
+    if not 0 < number("scale", request.scale) <= LARGEST_SCALE:
         raise UpscalingError(
-            Code.INPUT, f"scale is {_shown(request.scale)}; take a factor above 0 and up to {LARGEST_SCALE:g}."
+            Code.INPUT, f"scale is {shown(request.scale)}; take a factor above 0 and up to {LARGEST_SCALE:g}."
         )
+    for name, value in (("second_pass", request.second_pass), ("seamless", request.seamless)):
+        if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
+            raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take true or false.")
+    strength = request.denoise_strength
+    if strength is not None and not 0 <= number("denoise_strength", strength) <= 1:
+        raise UpscalingError(Code.INPUT, f"denoise_strength is {shown(strength)}; take 0 to 1, or leave it out.")
     return replace(
         request,
         width=_side("width", request.width, limits),
         height=_side("height", request.height, limits),
-        tile_size=_small("tile_size", request.tile_size),
-        output_quality=_small("output_quality", request.output_quality),
+        tile_size=small("tile_size", request.tile_size),
+        output_quality=small("output_quality", request.output_quality),
     )
 
 
 def _side(name: str, value: float | None, limits: Limits) -> int | None:
     if value is None:
         return None
-    pixels = _whole(name, value)
+    pixels = whole(name, value)
     if pixels < 1:
-        raise UpscalingError(Code.INPUT, f"{name} is {_shown(pixels)}; take a number from 1 on, or leave it out.")
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(pixels)}; take a number from 1 on, or leave it out.")
     if pixels > limits.output_megapixels * MEGAPIXEL:
         raise UpscalingError(
-            Code.TOO_LARGE, f"{name} is {_shown(pixels)}; the result has {limits.output_megapixels:g} MP at most."
+            Code.TOO_LARGE, f"{name} is {shown(pixels)}; the result has {limits.output_megapixels:g} MP at most."
         )
     return pixels
-
-
-def _small(name: str, value: float) -> int:
-    whole = _whole(name, value)
-    if whole.bit_length() > _LONGEST_SHOWN_INTEGER:
-        raise UpscalingError(Code.INPUT, f"{name} is {_shown(whole)}; take a smaller number.")
-    return whole
-
-
-def _whole(name: str, value: float) -> int:
-    # JSON Schema, and clients in some languages, hold 64.0 for an integer.
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take a whole number.")
-    return value
-
-
-def _number(name: str, value: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  as above
-        raise UpscalingError(Code.INPUT, f"{name} is {_shown(value)}; take a number.")
-    return value
-
-
-def _shown(value: object) -> str:
-    """A value for a message, at a length that a message can hold."""
-    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_INTEGER:
-        return f"an integer of {value.bit_length()} bits"
-    return repr(value)[:80]
 
 
 class _Stopwatch:

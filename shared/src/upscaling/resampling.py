@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil, floor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ _Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Block:
-    """A run of output positions: the inputs from `first` on that they read, and their weights."""
+    """A run of output positions: the inputs from `first` on that they read, the margin counted, and their weights."""
 
     first: int
     weights: _Floats
@@ -34,16 +35,24 @@ class _Block:
         return self.first + self.weights.shape[1]
 
 
-def resample(bands: Iterator[Pixels], source: tuple[int, int], target: tuple[int, int]) -> Iterator[Pixels]:
+def margin(source: int, target: int) -> int:
+    """How many more of a repeating picture's rows, or columns, an exact result reads on each side."""
+    return 0 if source == target else ceil(_LOBES * max(source / target, 1.0))
+
+
+def resample(
+    bands: Iterator[Pixels], source: tuple[int, int], target: tuple[int, int], margins: tuple[int, int] = (0, 0)
+) -> Iterator[Pixels]:
     """Yields the picture at the target size as consecutive row bands.
 
-    bands are consecutive rows, (rows, width, channels); source and target are (height, width).
+    bands are consecutive rows, (rows, width, channels); source and target are (height, width), and margins
+    the rows and the columns that the bands have beyond the source on each side.
     """
     if source == target:
         yield from bands
         return
-    across = _blocks(source[1], target[1])
-    waiting = deque(_blocks(source[0], target[0]))
+    across = _blocks(source[1], target[1], margins[1])
+    waiting = deque(_blocks(source[0], target[0], margins[0]))
     begun: deque[tuple[_Block, _Floats]] = deque()
     top = 0
     # Cut anew, so that the order of the sums does not depend on how the rows came.
@@ -71,22 +80,23 @@ def _resample_columns(band: Pixels, blocks: list[_Block]) -> _Floats:
     return np.ascontiguousarray(np.concatenate(narrowed, axis=2).transpose(0, 2, 1))
 
 
-def _blocks(source: int, target: int) -> list[_Block]:
+def _blocks(source: int, target: int, beyond: int) -> list[_Block]:
     # When reducing, an output reads many inputs: fewer outputs keep the matrix small.
     outputs = max(_BLOCK * target // max(source, target), 1)
-    return [_block(source, target, start, min(start + outputs, target)) for start in range(0, target, outputs)]
+    starts = range(0, target, outputs)
+    return [_block(source, target, beyond, start, min(start + outputs, target)) for start in starts]
 
 
-def _block(source: int, target: int, start: int, end: int) -> _Block:
+def _block(source: int, target: int, beyond: int, start: int, end: int) -> _Block:
     factor = source / target
     widening = max(factor, 1.0)
     reach = _LOBES * widening
     centres = (np.arange(start, end) + 0.5) * factor
-    first = max(int(centres[0] - reach), 0)
-    last = min(int(centres[-1] + reach) + 1, source)
-    distance = (np.arange(first, last) + 0.5 - centres[:, None]) / widening
+    first = max(floor(float(centres[0]) - reach), -beyond)
+    last = min(floor(float(centres[-1]) + reach) + 1, source + beyond)
+    distance: NDArray[np.float64] = (np.arange(first, last) + 0.5 - centres[:, None]) / widening
     weights = np.where(np.abs(distance) < _LOBES, np.sinc(distance) * np.sinc(distance / _LOBES), 0.0)
-    return _Block(first, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+    return _Block(first + beyond, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def _rounded(rows: _Floats, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:

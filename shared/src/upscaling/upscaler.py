@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,16 +12,13 @@ import torch
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.images.transparency import fill_hidden, is_flat, restore_solid
+from upscaling.images.transparency import Beyond, fill_hidden, is_flat, restore_solid
 from upscaling.networks import Network
-from upscaling.networks.stage import Padding
-from upscaling.resampling import resample
-from upscaling.tiling import Tally, TileSize, stream, total_work
-from upscaling.tiling.geometry import Span, pieces
+from upscaling.plane import Route, bounded_route, enlarge, repeating_route, resized
+from upscaling.tiling import Tally, TileSize
 from upscaling.tiling.memory import memory_errors_coded
 
-# Rec. 601 luma: how the reference (OpenCV's BGR2GRAY in RealESRGANer) makes its result grey again.
-_LUMA = (0.299, 0.587, 0.114)
+_ROUTES = {"edge": bounded_route, "wrap": repeating_route}
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,10 @@ class Upscaler:
     """Gives the network in a type; asked for every picture, so it should keep what it loaded."""
     dtype: torch.dtype
     """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
+    passes: int = 1
+    """How often the network runs at most: again on its result only where that is smaller than the target."""
+    beyond: Beyond = "edge"
+    """What lies around a picture: a border, or the picture again ("wrap"), so that results tile without a seam."""
 
     def dtype_for(self, image: Image) -> torch.dtype:
         """The type that a picture is computed in."""
@@ -41,7 +43,7 @@ class Upscaler:
 
         The network enlarges by its own factor, Lanczos brings that to the size. Alpha is enlarged by
         the same network unless it is flat; colours hidden under zero alpha do not matter.
-        Raises E_MEMORY and E_NONFINITE.
+        Raises E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network pads.
         """
         return collect(image, width, height, self.rows(image, width, height, tile, tally or Tally()))
 
@@ -50,58 +52,36 @@ class Upscaler:
     ) -> Iterator[tuple[Pixels, Pixels | None]]:
         """Yields consecutive rows of colour, (rows, width, channels), and of alpha, (rows, width) or None.
 
-        Raises E_MEMORY and E_NONFINITE.
+        Raises what `upscale` does.
         """
         with memory_errors_coded(f"a result of {width}×{height} pixels"):
             network = self.load(self.dtype_for(image))
             has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
-            padded = _padded_size(network, image.height, image.width)
-            tally.total_work = total_work(network, *padded) * (2 if has_own_alpha else 1)
-            size = (height, width)
+            size, target = (image.height, image.width), (height, width)
+            route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
+            tally.total_work = route.work * (2 if has_own_alpha else 1)
+            through = partial(
+                enlarge, route, network, tally=tally, in_fp32=lambda: self.load(torch.float32)
+            )  # pixels → bands
             if image.alpha is None:
-                for rows in self._plane(network, image.pixels, size, tile, tally):
+                for rows in resized(route, through(image.pixels)):
                     yield rows, None
-            elif not has_own_alpha:
-                for rows in self._plane(network, fill_hidden(image.pixels, image.alpha), size, tile, tally):
+                return
+            colour = resized(route, through(fill_hidden(image.pixels, image.alpha, self.beyond)))
+            if not has_own_alpha:
+                for rows in colour:
                     yield rows, np.full(rows.shape[:2], image.alpha[0, 0])
-            else:
-                colour = self._plane(network, fill_hidden(image.pixels, image.alpha), size, tile, tally)
-                alpha = self._alpha(network, image.alpha, size, tile, tally)
-                yield from _side_by_side(colour, alpha)
+                return
+            alpha = _solid(route, through(image.alpha[..., None]), image.alpha, self.beyond)
+            yield from _side_by_side(colour, resized(route, alpha))
 
-    def _plane(
-        self, network: Network, pixels: Pixels, size: tuple[int, int], tile: TileSize, tally: Tally
-    ) -> Iterator[Pixels]:
-        enlarged = self._enlarged(network, pixels, tile, tally)
-        source = (pixels.shape[0] * network.scale, pixels.shape[1] * network.scale)
-        return resample(enlarged, source, size)
-
-    def _alpha(
-        self, network: Network, alpha: Pixels, size: tuple[int, int], tile: TileSize, tally: Tally
-    ) -> Iterator[Pixels]:
-        enlarged = self._enlarged(network, alpha[..., None], tile, tally)
-        source = (alpha.shape[0] * network.scale, alpha.shape[1] * network.scale)
-        return resample(_solid(enlarged, alpha, network.scale), source, size)
-
-    def _enlarged(self, network: Network, pixels: Pixels, tile: TileSize, tally: Tally) -> Iterator[Pixels]:
-        """The network's own enlargement of (height, width, 1 or 3), in bands of whole input rows."""
-        height, width, channels = pixels.shape
-        padded = _padded_size(network, height, width)
-        bands = stream(
-            network,
-            _bands(network, pixels, padded, tile.height),
-            *padded,
-            tile,
-            tally,
-            in_fp32=lambda: self.load(torch.float32),
-        )
-        rows_left = height * network.scale
-        for band in bands:
-            rows = _to_pixels(band[:, :, :rows_left, : width * network.scale], channels, pixels.dtype)
-            rows_left -= len(rows)
-            del band  # this frame stays alive while the rows are resampled and encoded
-            if len(rows):
-                yield rows
+    def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
+        """As few as reach the target in both directions."""
+        for passes in range(1, self.passes):
+            factor = network.scale**passes
+            if target[0] <= size[0] * factor and target[1] <= size[1] * factor:
+                return passes
+        return self.passes
 
 
 def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, Pixels | None]]) -> Image:
@@ -121,47 +101,13 @@ def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, 
     return Image(pixels, alpha, image.profile, image.resolution)
 
 
-def _padded_size(network: Network, height: int, width: int) -> tuple[int, int]:
-    least, multiple = network.least_padding, network.multiple
-    return -(-(height + least) // multiple) * multiple, -(-(width + least) // multiple) * multiple
-
-
-def _bands(network: Network, pixels: Pixels, padded: tuple[int, int], rows: int) -> Iterator[torch.Tensor]:
-    """The picture as the network takes it: (1, channels, rows, width), 0–1, padded to its multiple."""
-    height, width, channels = pixels.shape
-    taken_rows = _padded_positions(height, padded[0], network.padding)
-    taken_columns = _padded_positions(width, padded[1], network.padding)
-    full = float(np.iinfo(pixels.dtype).max)
-    for span in pieces(Span(0, padded[0]), rows):
-        part = pixels[taken_rows[span.start : span.end]][:, taken_columns]
-        band = torch.as_tensor(part.astype(np.float32)).to(network.device)
-        if channels == 1:
-            band = band.expand(-1, -1, network.channels)
-        yield band.permute(2, 0, 1)[None].div(full).to(network.dtype)
-
-
-def _padded_positions(length: int, padded: int, padding: Padding) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    positions = np.arange(length)
-    # A single pixel has nothing to reflect.
-    return np.pad(positions, (0, padded - length), mode=padding if length > 1 else "edge")
-
-
-def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
-    with torch.inference_mode():
-        values = band[0].float().clamp(0, 1)
-        if channels == 1 and len(values) == 3:
-            values = (values * values.new_tensor(_LUMA)[:, None, None]).sum(dim=0, keepdim=True)
-        full = np.iinfo(dtype).max
-        # torch has no arithmetic on uint16, but its int32 holds the range.
-        rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
-        return rounded.permute(1, 2, 0).cpu().numpy().astype(dtype, copy=False)
-
-
-def _solid(enlarged: Iterator[Pixels], alpha: Pixels, scale: int) -> Iterator[Pixels]:
-    top = 0
+def _solid(route: Route, enlarged: Iterator[Pixels], alpha: Pixels, beyond: Beyond) -> Iterator[Pixels]:
+    """Bands of enlarged alpha, exact again where the input was clear or opaque."""
+    scale = route.enlarged[0] // len(alpha)
+    top = -route.margins[0]
     for rows in enlarged:
-        yield restore_solid(rows[..., 0], alpha, top, scale)[..., None]
-        top += len(rows) // scale
+        yield restore_solid(rows[..., 0], alpha, top, scale, beyond)[..., None]
+        top += len(rows)
 
 
 def _side_by_side(colour: Iterator[Pixels], alpha: Iterator[Pixels]) -> Iterator[tuple[Pixels, Pixels]]:

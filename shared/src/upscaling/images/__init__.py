@@ -1,13 +1,15 @@
 """Pictures in and out: any orientation, profile, alpha, depth; no network knows of this."""
 
-from upscaling.images.decode import decode, probe
+from upscaling.images.decode import Header, decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode
+from upscaling.images.grey import in_grey
 from upscaling.images.image import Image, with_alpha
 from upscaling.images.limits import MEGAPIXEL, Limits
 from upscaling.images.png import PngHeader, start_threads, write_png
 
 __all__ = [
     "MEGAPIXEL",
+    "Header",
     "Image",
     "Limits",
     "OutputFormat",
@@ -15,6 +17,7 @@ __all__ = [
     "check_output",
     "decode",
     "encode",
+    "in_grey",
     "probe",
     "start_threads",
     "with_alpha",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,28 @@ _FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
 _ROWS_AT_A_TIME = 256  # a cancel takes effect between two reads
 
 
-def probe(path: Path, limits: Limits) -> tuple[int, int]:
-    """The upright picture's (width, height) from its header, without decoding.
+@dataclass(frozen=True)
+class Header:
+    """What is known of a picture before it is decoded."""
+
+    width: int
+    """Pixels, upright."""
+    height: int
+    is_grey: bool
+    """Whether it has one channel beside alpha once it is decoded."""
+
+
+def probe(path: Path, limits: Limits) -> Header:
+    """What a picture's header says, without decoding.
 
     Raises E_FORMAT for what is not read, E_TOO_LARGE above the limit, E_DECODE for a damaged header.
     """
     with _coded_errors():
         header = _open(path, limits)
-        turned = _orientation(header) >= _FIRST_TURNED
-        return (header.height, header.width) if turned else (header.width, header.height)
+        width, height = header.width, header.height
+        if _orientation(header) >= _FIRST_TURNED:
+            width, height = height, width
+        return Header(width, height, is_grey=header.bands - int(header.hasalpha()) == 1)
 
 
 def decode(path: Path, limits: Limits) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,24 +11,39 @@ from upscaling.images.image import Pixels
 
 _Floats = NDArray[np.float32]
 
+Beyond = Literal["edge", "wrap"]
+"""What lies around a picture, as numpy.pad names it."""
+# Pixels of the repetition that colours are also taken from. In binary 1010101, so that the picture's edge
+# lies inside a block of the pyramid on every level and colours cross it.
+_MARGINS: dict[Beyond, int] = {"edge": 0, "wrap": 85}
+_OF_TAKE: dict[Beyond, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
+
 
 def is_flat(alpha: Pixels) -> bool:
     """Whether every value of the (height, width) alpha is the same."""
     return bool((alpha == alpha[0, 0]).all())
 
 
-def fill_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:
+def fill_hidden(pixels: Pixels, alpha: Pixels, beyond: Beyond = "edge") -> Pixels:
     """The picture with the colours under zero alpha replaced by those of visible pixels nearby.
 
-    pixels is (height, width, channels), alpha (height, width). Visible pixels keep their values;
-    where nothing is visible, everything becomes 0. The filling is the pyramid of push-pull
-    interpolation (Gortler et al., The Lumigraph, 1996) with alpha as weight.
+    pixels is (height, width, channels), alpha (height, width); beyond says as numpy.pad does what lies
+    around them. Visible pixels keep their values; where nothing is visible, everything becomes 0.
     """
-    hidden = alpha == 0
-    if not hidden.any():
+    if not (alpha == 0).any():
         return pixels
-    if hidden.all():
+    if not alpha.any():
         return np.zeros_like(pixels)
+    height, width = alpha.shape
+    margin = _MARGINS[beyond]
+    around = ((margin, margin), (margin, margin))
+    filled = np.pad(pixels, (*around, (0, 0)), mode=beyond)
+    _fill(filled, np.pad(alpha, around, mode=beyond))
+    return filled[margin : margin + height, margin : margin + width]
+
+
+def _fill(pixels: Pixels, alpha: Pixels) -> None:
+    """Push-pull interpolation with alpha as weight (Gortler et al., The Lumigraph, 1996), in place."""
     # The full-size level is never held as floats: it would be four times the picture.
     colour, weight = _halve(pixels, alpha)
     levels: list[tuple[_Floats, _Floats]] = []
@@ -38,27 +53,26 @@ def fill_hidden(pixels: Pixels, alpha: Pixels) -> Pixels:
     coarse = colour
     for finer, finer_weight in reversed(levels):
         coarse = np.where(finer_weight[..., None] > 0, finer, _doubled(coarse, finer_weight.shape))
-    filled = pixels.copy()
-    rows, columns = np.nonzero(hidden)
-    filled[rows, columns] = np.rint(coarse[rows // 2, columns // 2]).astype(pixels.dtype)
-    return filled
+    rows, columns = np.nonzero(alpha == 0)
+    pixels[rows, columns] = np.rint(coarse[rows // 2, columns // 2]).astype(pixels.dtype)
 
 
-def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int) -> Pixels:
+def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, beyond: Beyond = "edge") -> Pixels:
     """Rows of enlarged alpha, exact again where the input was clear or opaque.
 
-    rows is (rows × scale, width × scale), the enlargement of alpha's rows from first_row on.
-    A pixel counts as solid where its 3×3 neighbourhood in the input is all 0 or all full.
+    rows is (rows, width × scale), from row first_row of the enlarged alpha on, which is negative in the
+    repetition above. A pixel counts as solid where its 3×3 neighbourhood in the input is all 0 or all full;
+    beyond says as numpy.pad does what lies around the input.
     """
-    last_row = first_row + rows.shape[0] // scale
-    top, bottom = max(first_row - 1, 0), min(last_row + 1, alpha.shape[0])
-    kept = slice(first_row - top, last_row - top)
-    around = alpha[top:bottom]
+    sources = np.arange(first_row, first_row + len(rows)) // scale
+    top, bottom = sources[0], sources[-1]
+    around = np.take(alpha, range(top - 1, bottom + 2), axis=0, mode=_OF_TAKE[beyond])
+    around = np.pad(around, ((0, 0), (1, 1)), mode=beyond)
     full = np.iinfo(alpha.dtype).max
     rows = rows.copy()
     for value in (0, full):
-        solid = _neighbourhood_all(around == value)[kept]
-        rows[solid.repeat(scale, axis=0).repeat(scale, axis=1)] = value
+        solid = _neighbourhood_all(around == value)[sources - top]
+        rows[solid.repeat(scale, axis=1)] = value
     return rows
 
 
@@ -82,7 +96,6 @@ def _doubled(coarse: _Floats, shape: tuple[int, ...]) -> _Floats:
 
 
 def _neighbourhood_all(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether a pixel and its neighbours, as far as they are in the picture, are all set."""
-    padded = np.pad(mask, 1, constant_values=True)
-    rows = padded[:-2] & padded[1:-1] & padded[2:]
+    """Whether a pixel and its neighbours are all set; without the outermost rows and columns."""
+    rows = mask[:-2] & mask[1:-1] & mask[2:]
     return rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]

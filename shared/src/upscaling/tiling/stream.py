@@ -16,6 +16,7 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.networks import Network, Stage
 from upscaling.tiling.geometry import SMALLEST_TILE, Span, TileSize, pieces
 from upscaling.tiling.memory import is_out_of_memory, release
+from upscaling.tiling.plan import Extent, Plan
 from upscaling.tiling.rows import Rows
 
 # Up to this many fp32 values torch takes its own convolution on a CPU, which sums in another order than
@@ -67,49 +68,36 @@ class _Budget:
             self.height //= 2
 
 
-def total_work(network: Network, height: int, width: int) -> int:
-    """What `Tally.work` reaches when a picture of this size, already padded, is done."""
-    total = 0
-    for stage in network.stages:
-        total += height * width
-        height, width = int(height * stage.scale), int(width * stage.scale)
-    return total
-
-
 def stream(
     network: Network,
     bands: Iterator[torch.Tensor],
-    height: int,
-    width: int,
+    plan: Plan,
     tile: TileSize,
     tally: Tally,
     in_fp32: Callable[[], Network],
 ) -> Iterator[torch.Tensor]:
     """Yields the network's output as consecutive row bands, (1, channels, rows, width × scale).
 
-    bands are the input's rows in the same form, of any heights; height and width are the whole
-    input's and multiples of `network.multiple`. A tile that runs out of memory is redone in halves;
-    one with a value that is not finite is redone by the network that `in_fp32` gives.
-    Raises E_MEMORY and E_NONFINITE where that did not help.
+    bands are the rows that the plan takes, in the same form and of any heights; what comes are the rows
+    that it gives. A tile that runs out of memory is redone in halves; one with a value that is not finite
+    is redone by the network that `in_fp32` gives. Raises E_MEMORY and E_NONFINITE where that did not help.
     """
     budget = _Budget(tile.width, tile.height)
     saved: dict[str, Rows] = {}
-    for index, stage in enumerate(network.stages):
-        saved.update({name: Rows() for name in stage.saves})
+    for index, (stage, extent) in enumerate(zip(network.stages, plan.extents, strict=True)):
+        saved.update({name: Rows(extent.taken_rows.start) for name in stage.saves})
         runner = _Runner(
             network=network,
             index=index,
             in_fp32=in_fp32,
-            rows=Rows(),
+            rows=Rows(extent.taken_rows.start),
             saves=[saved[name] for name in stage.saves],
             skip=saved[stage.skip] if stage.skip is not None else None,
-            height=height,
-            width=width,
+            extent=extent,
             budget=budget,
             tally=tally,
         )
         bands = runner.bands(bands)
-        height, width = int(height * stage.scale), int(width * stage.scale)
     return bands
 
 
@@ -123,8 +111,7 @@ class _Runner:
     rows: Rows
     saves: list[Rows]
     skip: Rows | None
-    height: int
-    width: int
+    extent: Extent
     budget: _Budget
     tally: Tally
 
@@ -133,32 +120,35 @@ class _Runner:
         return self.network.stages[self.index]
 
     def bands(self, entering: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        done = 0
+        done = self.extent.given_rows.start
         for band in entering:
             for rows in (self.rows, *self.saves):
                 rows.append(band)
             del band  # this frame stays alive while the next stage works
             ready = self._ready()
             # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
-            if ready - done < self.stage.halo and ready < self.height:
+            if ready - done < self.stage.halo and ready < self.extent.given_rows.end:
                 continue
             while done < ready:
                 # Cut anew each time: the budget may have shrunk.
                 span = pieces(Span(done, ready), self.budget.height, self.stage.align)[0]
-                yield self._band(span)
                 done = span.end
-                self.rows.drop_before(done - self.stage.halo)
-                if self.skip is not None:
-                    self.skip.drop_before(done)
+                yield self._band(span)
 
     def _ready(self) -> int:
-        if self.rows.end == self.height:
-            return self.height
-        return (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
+        if self.rows.end == self.extent.taken_rows.end:
+            return self.extent.given_rows.end
+        aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
+        return min(aligned, self.extent.given_rows.end)
 
     def _band(self, rows: Span) -> torch.Tensor:
         with torch.inference_mode():
-            return self._area(rows, Span(0, self.width))
+            band = self._area(rows, Span(0, self.extent.width))
+        # Before it is handed on: all later stages work on it while this one waits.
+        self.rows.drop_before(rows.end - self.stage.halo)
+        if self.skip is not None:
+            self.skip.drop_before(rows.end)
+        return band
 
     def _area(self, rows: Span, columns: Span) -> torch.Tensor:
         """Any part of the output, from as many tiles as the budget takes, which shrinks until they fit."""
@@ -195,8 +185,8 @@ class _Runner:
         return out
 
     def _compute(self, stage: Stage, rows: Span, columns: Span, dtype: torch.dtype) -> torch.Tensor:
-        taken_rows = rows.widened(stage.halo, self.height)
-        taken_columns = columns.widened(stage.halo, self.width)
+        taken_rows = rows.widened(stage.halo, self.extent.taken_rows)
+        taken_columns = columns.widened(stage.halo, self.extent.reach)
         out = _run(stage, self.rows.window(taken_rows, taken_columns).to(dtype))
         kept_rows = _scaled(rows.within(taken_rows), stage)
         kept_columns = _scaled(columns.within(taken_columns), stage)

@@ -28,8 +28,12 @@ class Entry:
     """None where nobody has published it."""
     sha256: str | None = None
     """None where nobody has published it; the weights then cannot be verified."""
+    channels: int = 3
+    """What the network takes: 1 is grey, 3 are red, green, blue."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
+    twin: str | None = None
+    """The network that denoises less, of the same shape, whose weights can be mixed in; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,12 @@ def wheel() -> Wheel:
 
 @cache
 def _read() -> tuple[dict[str, Entry], Wheel]:
-    table: dict[str, Any] = tomllib.loads(files("upscaling.weights").joinpath("weights.toml").read_text())
+    return read(files("upscaling.weights").joinpath("weights.toml").read_text())
+
+
+def read(text: str) -> tuple[dict[str, Entry], Wheel]:
+    """A catalogue's entries by name, and its wheel, from the text of its file."""
+    table: dict[str, Any] = tomllib.loads(text)
     entries = {
         name: Entry(name=name, models=tuple(row.pop("models")), urls=tuple(row.pop("urls")), **row)
         for name, row in table["networks"].items()

@@ -72,14 +72,23 @@ def _addresses(entry: Entry) -> list[str]:
 
 def _from_url(entry: Entry, url: str) -> StateDict:
     with tempfile.TemporaryDirectory() as folder:
-        logger.info("Fetching %s from %s", entry.file, url)
-        known_hash = f"sha256:{entry.sha256}" if entry.sha256 else None
-        downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
-        retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=folder, downloader=downloader)
-        return _read_checkpoint(Path(egress.trusted(retrieve)))
+        return read_checkpoint(download(entry, url, Path(folder)))
 
 
-def _read_checkpoint(path: Path) -> StateDict:
+def download(entry: Entry, url: str, folder: Path) -> Path:
+    """Puts an entry's file into a folder, from one address of it.
+
+    Raises OSError where it cannot be had, ValueError where it has not the entry's checksum.
+    """
+    logger.info("Fetching %s from %s", entry.file, url)
+    known_hash = f"sha256:{entry.sha256}" if entry.sha256 else None
+    downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
+    retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=str(folder), downloader=downloader)
+    return Path(egress.trusted(retrieve))
+
+
+def read_checkpoint(path: Path) -> StateDict:
+    """The weights of a checkpoint of torch, in fp32; ValueError where it holds more than tensors."""
     try:
         checkpoint = cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
         # Upstream keeps the averaged weights beside the last ones.

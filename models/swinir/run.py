@@ -1,0 +1,101 @@
+"""SwinIR behind Cog's interface."""
+
+import logging
+import pathlib
+import sys
+
+from cog import BaseRunner, Input, Path
+
+from upscaling.egress import refuse_private_addresses
+from upscaling.images import Limits, probe, start_threads
+from upscaling.job import Request, require_file, upscale_file
+from upscaling.library import Library
+from upscaling.progress import Progress
+from upscaling.swinir_tasks import choose
+from upscaling.workspace import Workspace
+
+MOST_NETWORKS = 2  # of sixteen; a caller who stays with one or two tasks never waits for loading
+
+
+class Runner(BaseRunner):
+    def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        refuse_private_addresses()
+        start_threads()
+        self.workspace = Workspace.open()
+        self.library = Library(baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
+
+    def healthcheck(self) -> bool:
+        return self.workspace.is_usable()
+
+    def run(
+        self,
+        image: Path = Input(description="Input image: PNG, JPEG, WebP, AVIF, TIFF or GIF."),
+        task_type: str = Input(
+            description="What to do: enlarge (Large is better, Medium faster), remove noise, or repair JPEG.",
+            default="Real-World Image Super-Resolution-Large",
+            choices=[
+                "Real-World Image Super-Resolution-Large",
+                "Real-World Image Super-Resolution-Medium",
+                "Grayscale Image Denoising",
+                "Color Image Denoising",
+                "JPEG Compression Artifact Reduction",
+            ],
+        ),
+        noise: int = Input(
+            description="Level of the noise to remove, 15, 25 or 50. Only the two denoising tasks look at it.",
+            default=15,
+            choices=[15, 25, 50],
+        ),
+        jpeg: int = Input(
+            description="Quality the JPEG was saved with: 10, 20, 30 or 40. Only JPEG reduction looks at it.",
+            default=40,
+        ),
+        scale: float | None = Input(
+            description="Factor to scale image by, above 0 and up to 10. Empty: 4 for super-resolution, else 1.",
+            default=None,
+            ge=0,
+            le=10,
+        ),
+        width: int | None = Input(
+            description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
+            default=None,
+            ge=1,
+        ),
+        height: int | None = Input(
+            description="Height of the result in pixels; overrides scale. Without width, the aspect is kept.",
+            default=None,
+            ge=1,
+        ),
+        tile_size: int = Input(
+            description="Side of the tiles in pixels, 32 to 2048, or 0 for automatic. It never changes the result.",
+            default=0,
+            ge=0,
+            le=2048,
+        ),
+        output_format: str = Input(
+            description="Format of the result. png keeps alpha and 16 bit, webp keeps alpha.",
+            default="png",
+            choices=["png", "jpg", "webp"],
+        ),
+        output_quality: int = Input(
+            description="Quality of a jpg or webp result, 1 to 100.",
+            default=95,
+            ge=1,
+            le=100,
+        ),
+    ) -> Path:
+        folder = self.workspace.begin(image)
+        source = require_file(image, Path)
+        task = choose(task_type, noise, jpeg, probe(source, Limits.from_environment()).is_grey)
+        request = Request(
+            network=task.network,
+            scale=task.scale if scale is None else scale,
+            width=width,
+            height=height,
+            tile_size=tile_size,
+            output_format=output_format,
+            output_quality=output_quality,
+        )
+        result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(task.network))
+        return Path(result)

@@ -1,0 +1,48 @@
+"""Values of inputs, looked at again: a server without its schema lets through whatever JSON holds."""
+
+from __future__ import annotations
+
+from upscaling.errors import Code, UpscalingError
+
+_LONGEST_SHOWN_INTEGER = 64  # bits
+
+
+def number(name: str, value: float) -> float:
+    """The value, if it is a number; else E_INPUT."""
+    if not isinstance(value, int | float) or isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take a number.")
+    return value
+
+
+def whole(name: str, value: float) -> int:
+    """The value as an integer, if it is a whole number, with a point or without; else E_INPUT."""
+    # JSON Schema, and clients in some languages, hold 64.0 for an integer.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take a whole number.")
+    return value
+
+
+def small(name: str, value: float) -> int:
+    """The value as an integer that messages can show, if it is a whole number; else E_INPUT."""
+    chosen = whole(name, value)
+    if chosen.bit_length() > _LONGEST_SHOWN_INTEGER:
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(chosen)}; take a smaller number.")
+    return chosen
+
+
+def one_of(name: str, value: float, choices: tuple[int, ...]) -> int:
+    """The value as an integer, if it is one of the choices; else E_INPUT."""
+    chosen = whole(name, value)
+    if chosen not in choices:
+        *others, last = map(str, choices)
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(chosen)}; take {', '.join(others)} or {last}.")
+    return chosen
+
+
+def shown(value: object) -> str:
+    """A value for a message, at a length that a message can hold."""
+    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_INTEGER:
+        return f"an integer of {value.bit_length()} bits"
+    return repr(value)[:80]
