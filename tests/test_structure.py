@@ -36,7 +36,7 @@ ROOMS = (
 ONLY = {
     "values": {"errors"},
     "egress": {"errors"},
-    "workspace": set[str](),
+    "workspace": {"errors"},
     "progress": set[str](),
     "images": {"errors"},
     "weights": {"errors", "egress"},

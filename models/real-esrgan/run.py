@@ -16,7 +16,7 @@ class Runner(BaseRunner):
         self.library = Library("real-esrgan", baked=pathlib.Path(__file__).parent / "weights")
 
     def healthcheck(self) -> bool:
-        return self.workspace.folder.is_dir()
+        return self.workspace.is_usable()
 
     def run(
         self,

@@ -20,7 +20,7 @@ class Runner(BaseRunner):
         self.library = Library("swinir", baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
 
     def healthcheck(self) -> bool:
-        return self.workspace.folder.is_dir()
+        return self.workspace.is_usable()
 
     def run(
         self,
