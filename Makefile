@@ -16,7 +16,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo predict serve weights pin vendor requirements schema build push test bench lint format clean
+.PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -57,6 +57,9 @@ push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… 
 
 test: $(VENV)/tests ## Runs all tests.
 	@$(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's server; checks that nothing grows or is left: MODEL=….
+	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
 bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)

@@ -17,7 +17,7 @@ import numpy as np
 from contenders import ALL, OURS
 from contenders.contender import Job
 from harness import Ratio, Timing, measure, ratio
-from machine import CLOCK_VARIABLE, PROCESSOR, WALL, description, device, kind, load, threads
+from machine import description, device, kind, load, threads
 from pictures import write_photo
 from report import README, put, table
 from subjects import SUBJECTS, Subject
@@ -91,11 +91,11 @@ def _table(network: str, baked: Path, subject: Subject, options: argparse.Namesp
     source = job.load_weights().source
     busy = load()
     names = options.contenders or subject.contenders[device()]
-    environment = {"OMP_NUM_THREADS": str(options.threads), CLOCK_VARIABLE: options.clock}
+    environment = {"OMP_NUM_THREADS": str(options.threads)}
     timings, rounds = measure(names, job, options.pairs, options.minutes, environment, say=_say)
     return (
         f"{network}, {size}×{size} → PNG, median of {rounds} rounds (least–most),"
-        f" {options.clock} clock, {options.threads} threads; weights: {source}; load before the run {busy}.\n\n"
+        f" {options.threads} threads; weights: {source}; load before the run {busy}.\n\n"
         f"{results(timings, subject.reference)}"
     )
 
@@ -124,12 +124,6 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--contenders", nargs="+", choices=ALL, help="instead of the usual ones of this machine")
     parser.add_argument("--threads", type=int, default=threads(), help="of each contender")
-    parser.add_argument(
-        "--clock",
-        choices=(WALL, PROCESSOR),
-        default=WALL,
-        help="processor time, best with one thread, stays comparable on a busy machine",
-    )
     parser.add_argument("--no-write", dest="write", action="store_false", help="prints only")
     return parser.parse_args(arguments)
 

@@ -9,19 +9,12 @@ import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter, process_time
 
 import torch
 
-CLOCK_VARIABLE, WALL, PROCESSOR = "BENCHMARK_CLOCK", "wall", "processor"
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "amx_int8")  # as /proc/cpuinfo has
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
-
-
-def clock() -> float:
-    """Seconds on the wall's clock, or of processor time in this process where CLOCK_VARIABLE says so."""
-    return process_time() if os.environ.get(CLOCK_VARIABLE) == PROCESSOR else perf_counter()
 
 
 def device() -> str:

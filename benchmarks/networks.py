@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
-from machine import clock
 from pictures import photo
 
 from upscaling.images import Image
@@ -24,7 +24,7 @@ _LAST_STAGES = 2  # the trunk's convolution and the tail
 
 def library(model: str) -> Library:
     """A model's networks, its baked weights first."""
-    return Library(baked=ROOT / "models" / model / "weights")
+    return Library(model, baked=ROOT / "models" / model / "weights")
 
 
 def picture(width: int, height: int) -> Image:
@@ -53,10 +53,10 @@ def changed(upscaler: Upscaler, change: Callable[[Network], Network]) -> Upscale
 def seconds(upscaler: Upscaler, image: Image, tile: TileSize) -> float:
     """What the network alone takes, its rows dropped."""
     scale = upscaler.load(upscaler.dtype_for(image)).scale
-    started = clock()
+    started = perf_counter()
     for _ in upscaler.rows(image, image.width * scale, image.height * scale, tile, Tally()):
         pass
-    return clock() - started
+    return perf_counter() - started
 
 
 def name_of(dtype: torch.dtype) -> str:

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
 
 T = TypeVar("T")
+_STALLS_FOR = 60  # seconds at most
 
 
 def until(condition: Callable[[], T], within: float = 20) -> T:
@@ -27,6 +28,8 @@ class Answer:
     content: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    stalls_after: int | None = None
+    """Bytes of the content, after which no more comes until the site closes."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Site:
 
 @contextmanager
 def site() -> Iterator[Site]:
+    closing = threading.Event()
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -67,7 +72,9 @@ def site() -> Iterator[Site]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
-            self.wfile.write(answer.content)
+            self.wfile.write(answer.content[: answer.stalls_after])
+            if answer.stalls_after is not None:
+                closing.wait(timeout=_STALLS_FOR)
 
         do_POST = do_GET
 
@@ -80,4 +87,5 @@ def site() -> Iterator[Site]:
         try:
             yield running
         finally:
+            closing.set()
             server.shutdown()

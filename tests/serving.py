@@ -6,6 +6,7 @@ import base64
 import io
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,6 +95,7 @@ class Client:
 
     url: str
     temporary: Path
+    process: subprocess.Popen[str]
 
     def post(self, inputs: dict[str, Any], **fields: Any) -> requests.Response:
         """One request, repeated while the one before still holds its slot: its answer comes a moment earlier."""
@@ -164,19 +166,32 @@ class Client:
         return [path for path in workspace.rglob("*") if path.is_file()]
 
 
-def copy_model(model: str, root: Path, schema: bool) -> None:
-    """Puts the model below another root, without weights that happen to lie in its folder."""
+def copy_model(model: str, root: Path, schema: bool, before: str = "") -> None:
+    """Puts the model below another root, without weights that happen to lie in its folder.
+
+    before is code that its worker runs first.
+    """
     folder = root / "models" / model
     folder.mkdir(parents=True)
     for name in ("cog.yaml", "run.py", *(["openapi.json"] if schema else [])):
         shutil.copy(cog_server.ROOT / "models" / model / name, folder)
+    (folder / "run.py").write_text(before + (folder / "run.py").read_text())
 
 
 @contextmanager
-def serving(model: str, root: Path, cache: Path, schema: bool = True, **environment: str) -> Iterator[Client]:
-    copy_model(model, root, schema)
+def serving(
+    model: str, root: Path, cache: Path, schema: bool = True, before: str = "", **environment: str
+) -> Iterator[Client]:
+    copy_model(model, root, schema, before)
+    (root / "temporary").mkdir()
+    with serving_again(model, root, cache, **environment) as client:
+        yield client
+
+
+@contextmanager
+def serving_again(model: str, root: Path, cache: Path, **environment: str) -> Iterator[Client]:
+    """A new server in the folders of one that has ended, however that came."""
     temporary = root / "temporary"
-    temporary.mkdir()
     surroundings = {"UPSCALING_CACHE": str(cache), "UPSCALING_DEVICE": "cpu", "TMPDIR": str(temporary), **environment}
     with cog_server.running(model, environment=surroundings, root=root) as server:
-        yield Client(server.url, temporary)
+        yield Client(server.url, temporary, server.process)

@@ -37,7 +37,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figures: dict[str, Any]
     """Runs a request on a picture of 10 × 7 pixels with a tiny network."""
     monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
     write(tiny.srvgg(), ENTRY, "tiny", tmp_path / "weights")
-    library = Library(baked=tmp_path / "weights")
+    library = Library("real-esrgan", baked=tmp_path / "weights")
     (tmp_path / "picture.png").write_bytes(picture(10, 7))
     (tmp_path / "result").mkdir()
 
@@ -178,12 +178,15 @@ def test_limits_of_the_operator_hold(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("output_format", "mode"), [("png", "L"), ("jpg", "L"), ("webp", "RGB")])
 def test_a_network_for_grey_is_given_grey_and_a_log_line_says_so(
-    run: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, output_format: str, mode: str
+    run: Run, tmp_path: Path, figures: dict[str, Any], caplog: pytest.LogCaptureFixture, output_format: str, mode: str
 ) -> None:
     grey = weights.entry("004_grayDN_DFWB_s128w8_SwinIR-M_noise15")
     write(random_swinir.state(random_swinir.tiny("gray_dn")), grey, "tiny", tmp_path / "weights")
+    library = Library("swinir", baked=tmp_path / "weights")
+    request = Request(grey.name, scale=1, output_format=output_format)
     with caplog.at_level(logging.INFO, logger=job.__name__):
-        result = opened(run(network=grey.name, scale=1, output_format=output_format).read_bytes())
+        made = upscale_file(tmp_path / "picture.png", tmp_path, request, library, figures.__setitem__, lambda _: None)
+    result = opened(made.read_bytes())
     assert (result.mode, result.size) == (mode, (10, 7))
     assert caplog.messages == [f"The picture is in colour and {grey.name} takes grey only: it is converted to grey."]
 

@@ -17,10 +17,12 @@ from upscaling.errors import UpscalingError
 from upscaling.images import Image
 from upscaling.library import Library
 from upscaling.tiling.geometry import TileSize
+from upscaling.upscaler import Upscaler
 from upscaling.weights.store import Weights, write
 
 NAMES = ("realesr-animevideov3", "RealESRGAN_x4plus")
 MIXED, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
+STATES = {name: tiny.srvgg(seed=seed) for seed, name in enumerate((*NAMES, MIXED, TWIN))}
 THIRD = "RealESRGAN_x4plus_anime_6B"
 PICTURE = Image(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
 TILE = TileSize(32, 32)
@@ -48,9 +50,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
     monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
-    for seed, name in enumerate((*NAMES, MIXED, TWIN)):
-        write(tiny.srvgg(seed=seed), weights.entry(name), f"source of {name}", tmp_path)
-    return Library(baked=tmp_path)
+    for name, state in STATES.items():
+        write(state, weights.entry(name), f"source of {name}", tmp_path)
+    return Library("real-esrgan", baked=tmp_path)
 
 
 def pixels(library: Library, name: str = NAMES[0], denoise_strength: float | None = None) -> np.ndarray:
@@ -77,7 +79,7 @@ def test_each_network_is_loaded_once_for_each_type(library: Library, loads: list
 def small(library: Library) -> Library:
     """A library of three networks that holds two."""
     write(tiny.srvgg(seed=2), weights.entry(THIRD), f"source of {THIRD}", library._baked)
-    return Library(baked=library._baked, most=2)
+    return Library("real-esrgan", baked=library._baked, most=2)
 
 
 def test_two_networks_in_turn_are_loaded_once_each_where_there_is_room_for_two(
@@ -137,10 +139,12 @@ def test_origin_of_the_weights_is_kept(library: Library) -> None:
 
 
 def test_denoising_lies_between_a_network_and_its_twin(library: Library) -> None:
-    assert np.array_equal(pixels(library, MIXED, 0), pixels(library, TWIN))
+    twin = Upscaler(lambda dtype: tiny.network(STATES[TWIN], dtype), torch.bfloat16)
+    assert np.array_equal(pixels(library, MIXED, 0), twin.upscale(PICTURE, 32, 24, TILE).pixels)
     assert np.array_equal(pixels(library, MIXED), pixels(library, MIXED, 0.5))
     assert len({pixels(library, MIXED, strength).tobytes() for strength in (0, 0.3, 0.5, 1)}) == 4
-    assert library.source(MIXED) == f"source of {MIXED}"
+    assert library.source(MIXED) == f"source of {MIXED}, source of {TWIN}"
+    assert library.source(MIXED, 1) == f"source of {MIXED}"
 
 
 def test_any_number_of_strengths_opens_each_file_once_and_keeps_one_network(library: Library, loads: list[str]) -> None:
@@ -165,10 +169,34 @@ def test_a_strength_where_there_is_no_twin_is_refused_before_anything_is_loaded(
     assert loads == []
 
 
-def test_unknown_network_is_refused_before_anything_is_loaded(library: Library, loads: list[str]) -> None:
-    with pytest.raises(UpscalingError, match="E_INPUT: there is no network 'x'"):
-        library.upscaler("x")
+@pytest.mark.parametrize(
+    "name",
+    ["x", "x" * 10**6, TWIN, "004_grayDN_DFWB_s128w8_SwinIR-M_noise15"],
+    ids=["x", "long", "twin", "of another model"],
+)
+def test_unknown_network_is_refused_before_anything_is_loaded(library: Library, loads: list[str], name: str) -> None:
+    with pytest.raises(
+        UpscalingError, match=f"E_INPUT: there is no network '{name[:80]}'; there are {NAMES[1]}, "
+    ) as raised:
+        library.upscaler(name)
+    assert len(str(raised.value)) < 300
     assert loads == []
+
+
+def test_a_cancel_between_loading_and_making_room_leaves_the_bound(
+    small: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in NAMES:
+        pixels(small, name)
+    with monkeypatch.context() as patch, pytest.raises(Cancelled):
+        patch.setattr(small, "_keep", _raising_cancelled)
+        pixels(small, THIRD)
+    pixels(small, THIRD)
+    assert len(small._networks) == 2
+
+
+def _raising_cancelled(*_: object) -> None:
+    raise Cancelled
 
 
 @pytest.mark.parametrize(("module", "name"), [(weights, "load"), (libraries, "load")])
@@ -182,7 +210,7 @@ def test_cancelled_load_leaves_the_library_whole(
         patch.setattr(module, name, cancelled)
         pixels(library)
     again = pixels(library)
-    assert np.array_equal(again, pixels(Library(library._baked)))
+    assert np.array_equal(again, pixels(Library("real-esrgan", library._baked)))
     assert library.source(NAMES[0]) == f"source of {NAMES[0]}"
 
 

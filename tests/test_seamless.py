@@ -88,6 +88,14 @@ def test_rolling_rolls_the_result_at_other_sizes_too(times: float) -> None:
         assert steps(result, rolled) <= 1
 
 
+def test_the_network_of_times_two_rolls_by_whole_squares_only() -> None:
+    pixels = noise(20, 24)
+    expected = upscaled(seamless("rrdb ×2"), pixels, 2)
+    even, odd = (upscaled(seamless("rrdb ×2"), np.roll(pixels, k, axis=1), 2) for k in (2, 1))
+    assert np.array_equal(even, np.roll(expected, 4, axis=1))
+    assert not np.array_equal(odd, np.roll(expected, 2, axis=1))
+
+
 def test_a_second_pass_is_seamless_too() -> None:
     pixels, twice = noise(10, 12), replace(seamless("srvgg"), passes=2)
     expected = upscaled(twice, pixels, 16, LARGE)

@@ -44,9 +44,18 @@ def test_two_passes_are_the_result_sent_again(name: str, dtype: type[np.unsigned
 def test_what_is_not_reached_or_overshot_is_resampled(name: str) -> None:
     given, scale, once = Image(noise(12, 14)), network(name, FP32).scale, of_random_weights(name)
     first = once.upscale(given, *sides(given, scale), TILE)
-    for width, height in (sides(given, scale + 1), sides(given, scale**2 + 1), (14 * scale + 1, 12 * scale), (5, 90)):
+    for width, height in (sides(given, scale + 1), sides(given, scale**2 + 1), (14 * scale + 5, 12 * scale + 1)):
         expected = once.upscale(first, width, height, TILE)
         assert np.array_equal(twice(name).upscale(given, width, height, TILE).pixels, expected.pixels)
+
+
+@pytest.mark.parametrize("size", [(57, 48), (56, 49), (10_000, 1), (56, 48)], ids=str)
+def test_a_result_below_the_target_in_one_direction_only_is_enough(size: tuple[int, int]) -> None:
+    # Else a narrow result could take an amount of work that its size does not tell.
+    one, two = Tally(), Tally()
+    of_random_weights("srvgg").upscale(Image(noise(12, 14)), *size, TILE, one)
+    twice("srvgg").upscale(Image(noise(12, 14)), *size, TILE, two)
+    assert two.work == one.work
 
 
 @every_network

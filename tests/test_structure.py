@@ -29,13 +29,14 @@ ROOMS = (
     "upscaler",
     "library",
     "job",
+    "startup",
     "swinir_tasks",
 )
 # What a room knows nothing of, though it stands lower.
 ONLY = {
     "values": {"errors"},
     "egress": {"errors"},
-    "workspace": set[str](),
+    "workspace": {"errors"},
     "progress": set[str](),
     "images": {"errors"},
     "weights": {"errors", "egress"},

@@ -116,3 +116,19 @@ def test_grey_with_alpha_stays_grey_with_alpha(times: float) -> None:
     pixels, alpha = upscaled(RANDOM, Image(image.pixels[..., :1], image.alpha), times)
     assert pixels.shape == (*alpha.shape, 1)
     assert np.array_equal(alpha, upscaled(RANDOM, image, times)[1])
+
+
+def test_alpha_is_left_alone_by_networks_that_enlarge_nothing() -> None:
+    darkened = handmade.with_run(handmade.enlarging(1), 1, lambda run: lambda tile: run(tile) * 0.5)
+    given, tally = disc("random"), Tally()
+    pixels, alpha = upscaled(Upscaler(lambda _: darkened, torch.float32), given, 1, tally)
+    assert np.array_equal(alpha, given.alpha)
+    assert not np.array_equal(pixels, given.pixels)
+    assert tally.work == tally.total_work
+
+
+def test_alpha_of_such_a_network_is_resampled_to_the_size_asked_for() -> None:
+    restoring = Upscaler(lambda _: handmade.enlarging(1), torch.float32)
+    alpha = upscaled(restoring, disc("black"), 2)[1]
+    assert alpha.shape == (2 * SIDE, 2 * SIDE)
+    assert (alpha[SIDE, SIDE], alpha[0, 0]) == (255, 0)

@@ -51,5 +51,6 @@ def test_what_is_no_choice_is_refused_with_the_choices(value: float) -> None:
 
 
 def test_long_values_are_cut() -> None:
-    assert shown("x" * 1000) == "'" + "x" * 79
+    assert shown("x" * 1000) == "'" + "x" * 80 + "'"
+    assert shown([10**5000]) == "a list"
     assert shown(10**5000) == "an integer of 16610 bits"

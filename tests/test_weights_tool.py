@@ -101,7 +101,7 @@ def test_all_networks_without_a_checksum_get_one_and_nothing_else_changes(host: 
     first, third = checkpoint(1), checkpoint(3)
     host.answer("/first.pth", Answer(first))
     host.answer("/third.pth", Answer(third))
-    assert tool.main("pin", str(catalogue)) == 0
+    assert tool.main(["pin", str(catalogue)]) == 0
     assert added(before, catalogue.read_text()) == [
         f"bytes = {len(first)}",
         f'sha256 = "{sha256(first).hexdigest()}"',
@@ -118,7 +118,7 @@ def test_networks_named_are_the_only_ones_fetched(
 ) -> None:
     content = checkpoint(1)
     host.answer("/first.pth", Answer(content))
-    assert tool.main("pin", str(catalogue), "first-x4_net") == 0
+    assert tool.main(["pin", str(catalogue), "first-x4_net"]) == 0
     assert capsys.readouterr().out == f"first-x4_net: sha256 {sha256(content).hexdigest()}\n"
     assert "sha256" not in rows(catalogue)["third"]
     assert host.paths == ["/first.pth"]
@@ -127,7 +127,7 @@ def test_networks_named_are_the_only_ones_fetched(
 def test_a_checksum_is_never_replaced(host: Site, catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = catalogue.read_text()
     host.answer("/second.pth", Answer(checkpoint(2)))
-    assert tool.main("pin", str(catalogue), "second") == 1
+    assert tool.main(["pin", str(catalogue), "second"]) == 1
     assert "second has a checksum already" in capsys.readouterr().err
     assert catalogue.read_text() == before
     assert host.paths == []
@@ -141,7 +141,7 @@ def test_what_is_no_checkpoint_is_not_written_down_and_the_others_are(
 ) -> None:
     host.answer("/first.pth", answer)
     host.answer("/third.pth", Answer(checkpoint(3)))
-    assert tool.main("pin", str(catalogue)) == 1
+    assert tool.main(["pin", str(catalogue)]) == 1
     said = capsys.readouterr().err
     assert f"{host.url}/first.pth: " in said
     assert told in said
@@ -150,10 +150,11 @@ def test_what_is_no_checkpoint_is_not_written_down_and_the_others_are(
 
 
 def test_unknown_networks_and_commands_are_told(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool.main("pin", str(catalogue), "x") == 1
+    assert tool.main(["pin", str(catalogue), "x"]) == 1
     assert "there is no network 'x'" in capsys.readouterr().err
-    assert tool.main("unpin", str(catalogue)) == 2
-    assert "'unpin' is no command; there is pin." in capsys.readouterr().err
+    for arguments in (["unpin", str(catalogue)], ["pin"], []):
+        assert tool.main(arguments) == 2
+        assert "Usage: python tools/weights.py pin CATALOGUE" in capsys.readouterr().err
 
 
 def test_every_row_of_the_true_catalogue_can_be_written_to() -> None:

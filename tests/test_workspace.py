@@ -1,11 +1,23 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from upscaling.errors import Code, UpscalingError
 from upscaling.workspace import Workspace
+
+OPEN_AND_LEAVE_A_FILE = """
+from upscaling.workspace import Workspace
+folder = Workspace.open().folder
+(folder / "result").write_bytes(b"large")
+print(folder, flush=True)
+input()
+"""
 
 
 @pytest.fixture
@@ -56,3 +68,62 @@ def test_inputs_stay_and_all_else_is_swept(workspace: Workspace) -> None:
 def test_inputs_elsewhere_are_left_alone(workspace: Workspace, image: Path) -> None:
     result = workspace.begin(image)
     assert names(workspace.folder) == {result.name}
+
+
+def leave(parent: Path) -> Path:
+    """The folder of a process that was killed."""
+    environment = {**os.environ, "TMPDIR": str(parent)}
+    with subprocess.Popen(
+        [sys.executable, "-c", OPEN_AND_LEAVE_A_FILE],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        process.kill()
+    assert names(left) == {"result"}
+    return left
+
+
+def test_what_killed_processes_left_is_swept(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = leave(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    new = Workspace.open()
+    assert not left.exists()
+    assert names(tmp_path) == {workspace.folder.name, new.folder.name}
+
+
+def test_only_work_folders_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, others = leave(tmp_path), tmp_path / "upscaling-results"
+    elsewhere = tmp_path / "elsewhere"
+    left.rename(elsewhere)
+    left.symlink_to(elsewhere)
+    others.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    Workspace.open()
+    assert left.is_symlink()
+    assert names(elsewhere) == {"result"}
+    assert others.is_dir()
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "a file in its place"])
+def test_folder_that_cannot_be_used_is_told(workspace: Workspace, replaced: bool) -> None:
+    assert workspace.is_usable()
+    workspace.folder.rmdir()
+    if replaced:
+        workspace.folder.write_bytes(b"")
+    assert not workspace.is_usable()
+    with pytest.raises(UpscalingError, match=r"work folder cannot be used .*; the server needs a restart") as raised:
+        workspace.begin()
+    assert raised.value.code is Code.ENCODE
+    assert str(workspace.folder) not in raised.value.message
+
+
+def test_folder_that_is_not_writable_is_told(workspace: Workspace) -> None:
+    workspace.folder.chmod(0o500)
+    if os.access(workspace.folder, os.W_OK):
+        pytest.skip("root may write anywhere")
+    assert not workspace.is_usable()
+    with pytest.raises(UpscalingError, match=r"E_ENCODE: .*work folder cannot be used \(Permission denied\)"):
+        workspace.begin()

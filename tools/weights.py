@@ -66,10 +66,11 @@ def with_checksum(text: str, name: str, size: int, checksum: str) -> str:
     return changed
 
 
-def main(command: str, catalogue: str, *names: str) -> int:
-    if command != "pin":
-        print(f"{command!r} is no command; there is pin.", file=sys.stderr)
+def main(arguments: list[str]) -> int:
+    if len(arguments) < 2 or arguments[0] != "pin":
+        print(__doc__, file=sys.stderr)
         return 2
+    catalogue, *names = arguments[1:]
     entries, _ = read(Path(catalogue).read_text())
     wanted = names or [entry.name for entry in entries.values() if entry.sha256 is None]
     failed = 0
@@ -84,4 +85,4 @@ def main(command: str, catalogue: str, *names: str) -> int:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

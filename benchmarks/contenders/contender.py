@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import cv2
 import numpy as np
-from machine import clock
 from numpy.typing import NDArray
 
 from upscaling import weights
@@ -67,14 +67,14 @@ def on_bgr(job: Job, precision: str, enlarge: Callable[[Pixels], Pixels]) -> Con
     """
 
     def run() -> Run:
-        started = clock()
+        started = perf_counter()
         pixels = _read(job.source)
-        before = clock()
+        before = perf_counter()
         enlarged = enlarge(pixels)
-        after = clock()
+        after = perf_counter()
         if not cv2.imwrite(str(job.target), enlarged):
             raise OSError(f"OpenCV could not write {job.target}")
-        return Run(path_to_path=clock() - started, network=after - before)
+        return Run(path_to_path=perf_counter() - started, network=after - before)
 
     return Contender(precision, warm_up=lambda: enlarge(_read(job.warm_up)), run=run)
 

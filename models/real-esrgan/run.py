@@ -1,29 +1,22 @@
 """Real-ESRGAN behind Cog's interface."""
 
-import logging
 import pathlib
-import sys
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.egress import refuse_private_addresses
-from upscaling.images import start_threads
 from upscaling.job import Request, require_file, upscale_file
 from upscaling.library import Library
 from upscaling.progress import Progress
-from upscaling.workspace import Workspace
+from upscaling.startup import start
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        refuse_private_addresses()
-        start_threads()
-        self.workspace = Workspace.open()
-        self.library = Library(baked=pathlib.Path(__file__).parent / "weights")
+        self.workspace = start()
+        self.library = Library("real-esrgan", baked=pathlib.Path(__file__).parent / "weights")
 
     def healthcheck(self) -> bool:
-        return self.workspace.folder.is_dir()
+        return self.workspace.is_usable()
 
     def run(
         self,

@@ -1,32 +1,26 @@
 """SwinIR behind Cog's interface."""
 
-import logging
 import pathlib
-import sys
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.egress import refuse_private_addresses
-from upscaling.images import Limits, probe, start_threads
+from upscaling.images import Limits, probe
 from upscaling.job import Request, require_file, upscale_file
 from upscaling.library import Library
 from upscaling.progress import Progress
+from upscaling.startup import start
 from upscaling.swinir_tasks import choose
-from upscaling.workspace import Workspace
 
 MOST_NETWORKS = 2  # of sixteen; a caller who stays with one or two tasks never waits for loading
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-        refuse_private_addresses()
-        start_threads()
-        self.workspace = Workspace.open()
-        self.library = Library(baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
+        self.workspace = start()
+        self.library = Library("swinir", baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
 
     def healthcheck(self) -> bool:
-        return self.workspace.folder.is_dir()
+        return self.workspace.is_usable()
 
     def run(
         self,

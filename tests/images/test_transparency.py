@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 from typing import Any
 
@@ -88,6 +89,19 @@ def test_the_most_visible_neighbour_counts_most() -> None:
     pixels = np.array([[[0], [100]], [[77], [77]]], np.uint8)
     alpha = np.array([[64, 192], [0, 0]], np.uint8)
     assert (fill_hidden(pixels, alpha)[1] == 75).all()
+
+
+@pytest.mark.parametrize("visible", [0.5, 0.01])
+def test_filling_takes_a_few_copies_of_the_picture_however_much_is_hidden(visible: float) -> None:
+    pixels, alpha = noise(1500, 1500, 3), np.zeros((1500, 1500), np.uint8)
+    alpha[: round(1500 * visible)] = 255
+    tracemalloc.start()
+    try:
+        fill_hidden(pixels, alpha)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 * alpha.size  # bytes
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])

@@ -68,7 +68,7 @@ def computed(cache: Path, file: Path, inputs: dict[str, Any]) -> np.ndarray:
     taken = in_grey(image) if weights.entry(task.network).channels == 1 and not image.is_grey else image
     size = image.width * task.scale, image.height * task.scale
     tile = tile_size(0, torch.device("cpu"), image.width)
-    return Library(baked=cache).upscaler(task.network).upscale(taken, *size, tile).pixels.squeeze()
+    return Library("swinir", baked=cache).upscaler(task.network).upscale(taken, *size, tile).pixels.squeeze()
 
 
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["colour", "grey"])
@@ -279,3 +279,16 @@ def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(
         message = bare.failure(image=GREY, task_type=TaskType.DENOISE_GREY)
     assert message.startswith(f"E_WEIGHTS: nobody has published a checksum of {UNPUBLISHED}.pth")
     assert "UNVERIFIED_WEIGHTS=1" in message
+
+
+def test_more_tasks_than_networks_are_held_give_the_same_bytes_again(server: Client) -> None:
+    first, second = ([server.output(image=COLOUR, **inputs) for inputs in EVERY_NETWORK[:4]] for _ in range(2))
+    assert first == second
+    assert len(set(first)) == 4
+
+
+def test_cancelling_takes_effect_and_the_next_result_is_right(server: Client) -> None:
+    expected = server.output(image=COLOUR)
+    with server.computing("unwanted"):
+        assert server.cancel("unwanted") == 200
+        assert server.output(image=COLOUR) == expected

@@ -141,6 +141,20 @@ def test_failed_write_leaves_what_was_there(
     assert weights.load(ENTRY, tmp_path).source == "before"
 
 
+def test_what_a_killed_writer_left_is_never_read_and_removed_once_nobody_writes_it(
+    tmp_path: Path, cache: Path, fetches: list[str]
+) -> None:
+    abandoned, young = (cache / f"{ENTRY.name}.{token}.tmp" for token in ("0123abcd", "4567cdef"))
+    others = cache / "RealESRGAN_x2plus.0123abcd.tmp"
+    cache.mkdir()
+    for unfinished in (abandoned, young, others):
+        unfinished.write_bytes(b"half")
+    for unfinished in (abandoned, others):
+        os.utime(unfinished, (0, 0))
+    assert weights.load(ENTRY, tmp_path).source == "fetched"
+    assert {path.name for path in cache.iterdir()} == {FILE, young.name, others.name}
+
+
 def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))

@@ -102,7 +102,7 @@ def upscale_file(
     path = folder / f"output.{output_format}"
     with memory_errors_coded(f"a result of {width}×{height} pixels"):
         started = perf_counter()
-        image = _as_taken(decode(source, limits), weights.entry(request.network))
+        image = _as_taken(decode(source, limits), library.entry(request.network))
         record("seconds_decoding", _since(started))
 
         started = perf_counter()
@@ -118,7 +118,7 @@ def upscale_file(
     record("retries", tally.retries)
     record("device", str(library.device))
     record("dtype", str(upscaler.dtype_for(image)).removeprefix("torch."))
-    record("weights", library.source(request.network))
+    record("weights", library.source(request.network, request.denoise_strength))
     return path
 
 

@@ -60,15 +60,15 @@ def bounded_route(
 ) -> Route:
     """For a picture with borders; it is padded once, at the right and the bottom, as the network wants it.
 
-    size and target are (height, width). A second pass takes networks whose factor their `multiple` divides.
+    size and target are (height, width). More than one pass is for networks whose `multiple` divides their factor.
     """
-    height, width = size
-    padded = _padded(height, network), _padded(width, network)
+    padded = _padded(size[0], network), _padded(size[1], network)
+    planned, (height, width) = padded, size
     steps: list[Pass] = []
-    for planned in (padded, *([(height * network.scale, width * network.scale)] * (passes - 1))):
+    for _ in range(passes):
         height, width = height * network.scale, width * network.scale
         steps.append(Pass(bounded(network, *planned), tile, Span(0, height), width))
-        tile = _lower(tile, network.scale)
+        planned, tile = (height, width), _lower(tile, network.scale)
     return Route(
         rows=_padded_positions(size[0], padded[0], network.padding),
         columns=_padded_positions(size[1], padded[1], network.padding),
@@ -123,6 +123,12 @@ def enlarge(
     return bands
 
 
+def unchanged(route: Route, plane: Pixels) -> Iterator[Pixels]:
+    """Yields the plane itself in place of what `enlarge` makes of it, for a network that enlarges nothing."""
+    height = len(plane)
+    yield plane[np.arange(-route.margins[0], height + route.margins[0]) % height]
+
+
 def resized(route: Route, bands: Iterator[Pixels]) -> Iterator[Pixels]:
     """Yields the bands of `enlarge` at exactly the size of the target."""
     columns = np.arange(-route.margins[1], route.enlarged[1] + route.margins[1]) % route.enlarged[1]
@@ -165,8 +171,7 @@ def _padded(length: int, network: Network) -> int:
 
 
 def _padded_positions(length: int, padded: int, padding: Padding) -> _Positions:
-    # A single pixel has nothing to reflect.
-    return np.pad(np.arange(length), (0, padded - length), mode=padding if length > 1 else "edge")
+    return np.pad(np.arange(length), (0, padded - length), mode=padding)
 
 
 def _to_values(band: Pixels, network: Network) -> torch.Tensor:

@@ -14,7 +14,7 @@ from upscaling.images import Image
 from upscaling.images.image import Pixels
 from upscaling.images.transparency import Beyond, fill_hidden, is_flat, restore_solid
 from upscaling.networks import Network
-from upscaling.plane import Route, bounded_route, enlarge, repeating_route, resized
+from upscaling.plane import Route, bounded_route, enlarge, repeating_route, resized, unchanged
 from upscaling.tiling import Tally, TileSize
 from upscaling.tiling.memory import memory_errors_coded
 
@@ -30,7 +30,7 @@ class Upscaler:
     dtype: torch.dtype
     """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
     passes: int = 1
-    """How often the network runs at most: again on its result only where that is smaller than the target."""
+    """How often the network runs at most: again on its result only where both sides of that are below the target's."""
     beyond: Beyond = "edge"
     """What lies around a picture: a border, or the picture again ("wrap"), so that results tile without a seam."""
 
@@ -41,8 +41,8 @@ class Upscaler:
     def upscale(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally | None = None) -> Image:
         """The picture at exactly width × height pixels.
 
-        The network enlarges by its own factor, Lanczos brings that to the size. Alpha is enlarged by
-        the same network unless it is flat; colours hidden under zero alpha do not matter.
+        The network enlarges by its own factor, Lanczos brings that to the size. Alpha is enlarged by the same
+        network, unless it is flat or the network enlarges nothing; colours hidden under zero alpha do not matter.
         Raises E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network pads.
         """
         return collect(image, width, height, self.rows(image, width, height, tile, tally or Tally()))
@@ -57,9 +57,10 @@ class Upscaler:
         with memory_errors_coded(f"a result of {width}×{height} pixels"):
             network = self.load(self.dtype_for(image))
             has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
+            enlarges_alpha = has_own_alpha and network.scale > 1
             size, target = (image.height, image.width), (height, width)
             route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
-            tally.total_work = route.work * (2 if has_own_alpha else 1)
+            tally.total_work = route.work * (2 if enlarges_alpha else 1)
             through = partial(
                 enlarge, route, network, tally=tally, in_fp32=lambda: self.load(torch.float32)
             )  # pixels → bands
@@ -72,16 +73,20 @@ class Upscaler:
                 for rows in colour:
                     yield rows, np.full(rows.shape[:2], image.alpha[0, 0])
                 return
-            alpha = _solid(route, through(image.alpha[..., None]), image.alpha, self.beyond)
+            if enlarges_alpha:
+                alpha = _solid(route, through(image.alpha[..., None]), image.alpha, self.beyond)
+            else:  # a network that restores colours has nothing to mend in alpha
+                alpha = unchanged(route, image.alpha[..., None])
             yield from _side_by_side(colour, resized(route, alpha))
 
     def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
-        """As few as reach the target in both directions."""
-        for passes in range(1, self.passes):
-            factor = network.scale**passes
-            if target[0] <= size[0] * factor and target[1] <= size[1] * factor:
-                return passes
-        return self.passes
+        """One more where the result is below the target in both directions: then it is smaller than the target."""
+        passes = 1
+        while passes < self.passes and all(
+            side * network.scale**passes < wanted for side, wanted in zip(size, target, strict=True)
+        ):
+            passes += 1
+        return passes
 
 
 def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, Pixels | None]]) -> Image:

@@ -45,4 +45,8 @@ def shown(value: object) -> str:
     """A value for a message, at a length that a message can hold."""
     if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_INTEGER:
         return f"an integer of {value.bit_length()} bits"
-    return repr(value)[:80]
+    if isinstance(value, str):
+        return repr(value[:80])
+    if isinstance(value, int | float) or value is None:
+        return repr(value)
+    return f"a {type(value).__name__}"

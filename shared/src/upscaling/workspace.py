@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from upscaling.errors import Code, UpscalingError
+
+_PREFIX = "upscaling-work-"
 
 
 @dataclass(frozen=True)
@@ -16,21 +23,53 @@ class Workspace:
 
     @classmethod
     def open(cls) -> Workspace:
-        """Makes the folder, and lets Python's temporary files, so also Cog's downloads, land in it."""
-        folder = Path(tempfile.mkdtemp(prefix="upscaling-"))
+        """Makes the folder, and lets Python's temporary files, so also Cog's downloads, land in it.
+
+        Folders that killed processes left beside it are removed.
+        """
+        _sweep(Path(tempfile.gettempdir()))
+        # Locked before it has the name by which others look for folders to sweep.
+        unlocked = Path(tempfile.mkdtemp(prefix=f"new-{_PREFIX}"))
+        with suppress(OSError):  # a file system without locks, where nothing is swept either
+            # Never closed: the lock says that this process lives. systemd's cleaner of /tmp heeds it too.
+            fcntl.flock(os.open(unlocked, os.O_RDONLY), fcntl.LOCK_EX)
+        folder = unlocked.rename(unlocked.with_name(unlocked.name.removeprefix("new-")))
         tempfile.tempdir = str(folder)
         return cls(folder)
+
+    def is_usable(self) -> bool:
+        """Whether the folder is there and can be written to."""
+        return self.folder.is_dir() and os.access(self.folder, os.W_OK)
 
     def begin(self, *inputs: object) -> Path:
         """Removes what earlier requests left, keeps this one's inputs, and returns a folder for its result.
 
         Cog reads a returned file after `run` has ended and never deletes it, so the next request does.
+        Raises E_ENCODE where the folder cannot be used.
         """
-        for leftover in self.folder.iterdir():
-            if leftover in inputs:
-                continue
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
-        return Path(tempfile.mkdtemp(dir=self.folder))
+        try:
+            for leftover in self.folder.iterdir():
+                if leftover in inputs:
+                    continue
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+            return Path(tempfile.mkdtemp(dir=self.folder))
+        except OSError as error:
+            raise UpscalingError(
+                Code.ENCODE, f"the server's work folder cannot be used ({error.strerror}); the server needs a restart."
+            ) from error
+
+
+def _sweep(parent: Path) -> None:
+    """Removes the work folders of processes that have ended: those that nobody holds locked."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # locked, or not ours to open
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.getuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -15,7 +15,7 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images.formats import animation, sniff
 from upscaling.images.image import Image, Pixels
 from upscaling.images.limits import Limits
-from upscaling.images.vips import pyvips
+from upscaling.images.vips import pyvips, refuse_memory_error
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def _coded_errors() -> Generator[None]:
     except OSError as error:
         raise UpscalingError(Code.DECODE, f"the file cannot be opened ({error.strerror}). Send it again.") from error
     except pyvips.Error as error:
+        refuse_memory_error(error)
         raise UpscalingError(
             Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
         ) from error

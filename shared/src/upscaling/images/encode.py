@@ -13,7 +13,7 @@ import numpy as np
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.image import Image, with_alpha
 from upscaling.images.png import PngHeader, write_png
-from upscaling.images.vips import pyvips
+from upscaling.images.vips import pyvips, refuse_memory_error
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ def check_output(output_format: str, quality: int, width: int, height: int) -> O
     longer than the format allows.
     """
     if output_format not in list(OutputFormat):
-        raise UpscalingError(Code.INPUT, f"output_format is {output_format!r}; take one of {', '.join(OutputFormat)}.")
+        raise UpscalingError(
+            Code.INPUT, f"output_format is {output_format[:80]!r}; take one of {', '.join(OutputFormat)}."
+        )
     if not 1 <= quality <= 100:
         raise UpscalingError(Code.INPUT, f"output_quality is {quality}; take 1 to 100.")
     chosen = OutputFormat(output_format)
@@ -70,7 +72,9 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     except pyvips.Error as error:
         with suppress(OSError):
             path.unlink()
-        reason = " ".join(str(error).split())
+        refuse_memory_error(error)
+        # Where the server keeps its files is none of the caller's business.
+        reason = " ".join(str(error).replace(str(path), path.name).split())
         raise UpscalingError(
             Code.ENCODE, f"the {output_format} file could not be written ({reason}). Is the disk full?"
         ) from error

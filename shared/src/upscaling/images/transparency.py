@@ -16,6 +16,7 @@ Beyond = Literal["edge", "wrap"]
 # Pixels of the repetition that colours are also taken from. In binary 1010101, so that the picture's edge
 # lies inside a block of the pyramid on every level and colours cross it.
 _MARGINS: dict[Beyond, int] = {"edge": 0, "wrap": 85}
+_ROWS_AT_A_TIME = 256  # a cancel takes effect between two, and only so many are held as floats
 _OF_TAKE: dict[Beyond, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
 
 
@@ -53,8 +54,10 @@ def _fill(pixels: Pixels, alpha: Pixels) -> None:
     coarse = colour
     for finer, finer_weight in reversed(levels):
         coarse = np.where(finer_weight[..., None] > 0, finer, _doubled(coarse, finer_weight.shape))
-    rows, columns = np.nonzero(alpha == 0)
-    pixels[rows, columns] = np.rint(coarse[rows // 2, columns // 2]).astype(pixels.dtype)
+    for top in range(0, len(pixels), _ROWS_AT_A_TIME):
+        end = top + _ROWS_AT_A_TIME
+        part, hidden = pixels[top:end], alpha[top:end] == 0
+        part[hidden] = np.rint(_doubled(coarse[top // 2 : end // 2], hidden.shape)[hidden]).astype(pixels.dtype)
 
 
 def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, beyond: Beyond = "edge") -> Pixels:

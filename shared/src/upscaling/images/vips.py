@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
+
+from upscaling.errors import Code, UpscalingError
 
 # pyvips makes its operations at run time, so there is nothing for a type checker to read.
 pyvips: Any = import_module("pyvips")
@@ -14,3 +17,16 @@ pyvips.block_untrusted_set(True)
 pyvips.cache_set_max(0)
 # The log handler is a Python callback, which swallows a cancel that hits the thread it runs on.
 pyvips._remove_log_handler()
+
+# libvips has one class for all errors; these are its own words, libjpeg's, libwebp's and libheif's.
+_OUT_OF_MEMORY = re.compile(
+    "out of memory|insufficient memory|failed to allocate|memory allocation error", re.IGNORECASE
+)
+
+
+def refuse_memory_error(error: Exception) -> None:
+    """Raises E_MEMORY where an error of libvips says that an allocation failed."""
+    if _OUT_OF_MEMORY.search(str(error)):
+        raise UpscalingError(
+            Code.MEMORY, "memory ran out while the picture was read or written. Send or ask for a smaller one."
+        ) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -94,7 +93,6 @@ def _at_once(device: torch.device) -> int:
     return _WINDOWS_PER_CORE * torch.get_num_threads() if device.type == "cpu" else torch.iinfo(torch.int64).max
 
 
-@lru_cache(maxsize=64)
 def _windows(size: tuple[int, int, int], window: int, shift: int, device: torch.device) -> tuple[torch.Tensor, ...]:
     """Where the pixels of each window lie among the tokens: (windows, window²) for each kind of window.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_hex
+from time import time
 
 import pooch
 import torch
@@ -19,6 +21,8 @@ from upscaling.weights.catalogue import Entry
 from upscaling.weights.fetch import StateDict, fetch
 
 logger = logging.getLogger(__name__)
+
+_ABANDONED_AFTER = 600  # seconds without a byte written
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
         metadata["origin_sha256"] = entry.sha256
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         try:
             save_file(state, unfinished, metadata)
             unfinished.chmod(0o644)  # a container may run as another user than the one who baked it
@@ -72,6 +77,14 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
             Code.WEIGHTS, f"{path} cannot be written ({error}). Name a writable folder in UPSCALING_CACHE."
         ) from error
     return path
+
+
+def _sweep(path: Path) -> None:
+    """Removes what writers of the same file left who were killed; others may be writing it right now."""
+    for unfinished in path.parent.glob(f"{path.stem}.*.tmp"):
+        with suppress(OSError):  # another writer may have removed it
+            if time() - unfinished.stat().st_mtime > _ABANDONED_AFTER:
+                unfinished.unlink()
 
 
 def cache_folder() -> Path:

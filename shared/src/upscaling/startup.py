@@ -1,0 +1,21 @@
+"""What every model's server does before its first request."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from upscaling.egress import refuse_private_addresses
+from upscaling.images import start_threads
+from upscaling.workspace import Workspace
+
+
+def start() -> Workspace:
+    """Sends log lines to standard error, guards connections and starts the PNG writer's threads.
+
+    Returns the folder that downloads and results live in.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    refuse_private_addresses()
+    start_threads()
+    return Workspace.open()
