@@ -28,7 +28,7 @@ from upscaling.images import (
 )
 from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
-from upscaling.tiling.memory import memory_errors_coded
+from upscaling.tiling.memory import give_back, memory_errors_coded
 from upscaling.upscaler import collect
 from upscaling.values import number, shown, small, whole
 
@@ -82,6 +82,15 @@ def upscale_file(
     record takes metrics by name, progress the share of the work done, 0–1. All that can be known to
     fail from the request and the file's header fails before the network runs.
     """
+    try:
+        return _upscaled(source, folder, request, library, record, progress)
+    finally:
+        give_back()
+
+
+def _upscaled(
+    source: Path, folder: Path, request: Request, library: Library, record: Record, progress: Callable[[float], object]
+) -> Path:
     limits = Limits.from_environment()
     request = _checked(request, limits)
     upscaler = replace(

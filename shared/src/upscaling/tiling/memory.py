@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
+_MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
+
 @contextmanager
 def memory_errors_coded(what: str) -> Generator[None]:
     """Turns an allocation that failed into E_MEMORY; `what` memory ran out for, in words."""
@@ -27,6 +31,13 @@ def memory_errors_coded(what: str) -> Generator[None]:
         if not is_out_of_memory(error):
             raise
         raise UpscalingError(Code.MEMORY, f"memory ran out for {what}. Ask for a smaller one.") from error
+
+
+def give_back() -> None:
+    """Gives the system back what the C library holds of freed memory; where it is not glibc, nothing."""
+    # Tiles of many shapes leave the heap in pieces: it grew with every new size of picture.
+    if _MALLOC_TRIM is not None:
+        _MALLOC_TRIM(0)
 
 
 def release(device: torch.device) -> None:
