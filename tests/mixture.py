@@ -21,7 +21,6 @@ SUCCEEDED, CANCELED, REFUSED = "succeeded", "canceled", "refused"
 _VALUES: dict[str, tuple[Any, ...]] = {
     "scale": (0.5, 1, 1.5, 2, 3.3, 4),
     "second_pass": (False, False, False, True),
-    "seamless": (False, False, True),
     "width": (None, None, None, 33, 150),
     "height": (None, None, None, 50),
     "tile_size": (0, 0, 32, 40, 64),

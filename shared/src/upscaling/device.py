@@ -16,9 +16,9 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 _CPU_INFO = Path("/proc/cpuinfo")
 
 # On a CPU oneDNN keeps what it compiled for every shape of tile, and torch's ideep once more for each thread:
-# 1024 of them, which took 200 MiB in 400 requests of mixed sizes and still grew. A picture reuses the latest.
+# 1024 of them, which took 200 MiB in 400 requests of mixed sizes and still grew. A stage reuses only a few.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-    os.environ.setdefault(_cache, "128")
+    os.environ.setdefault(_cache, "32")
 
 
 def choose_device() -> torch.device:
