@@ -9,6 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import cv2
+import machine
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,8 +57,8 @@ class Contender:
 
 
 def threads() -> int:
-    """How many threads everyone gets; the harness sets it, torch and OpenMP read it themselves."""
-    return int(os.environ["OMP_NUM_THREADS"])
+    """How many threads everyone gets: the harness sets it, and torch and OpenMP read it themselves."""
+    return int(os.environ.get("OMP_NUM_THREADS", machine.threads()))
 
 
 def on_bgr(job: Job, precision: str, enlarge: Callable[[Pixels], Pixels]) -> Contender:
