@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import random
 import struct
 import zlib
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-from local_server import ROOT
+from declared import schemas
 from serving import LONG, data_url
 
 SUCCEEDED, CANCELED, REFUSED = "succeeded", "canceled", "refused"
@@ -48,7 +47,7 @@ class Ask:
 
 def networks(model: str) -> list[str]:
     """The networks that a model's callers choose from; none where there is no choice."""
-    return _schemas(model).get("model", {}).get("enum", [])
+    return schemas(model).get("model", {}).get("enum", [])
 
 
 def mixture(model: str, of: list[str], count: int, failing: int, seed: int = 0) -> list[Ask]:
@@ -57,7 +56,7 @@ def mixture(model: str, of: list[str], count: int, failing: int, seed: int = 0) 
     Each network is first asked for 8 and for 16 bit, which may be computed in two types. The last
     request is the first one again.
     """
-    draw, known = random.Random(seed), set(_schemas(model)["Input"]["properties"])
+    draw, known = random.Random(seed), set(schemas(model)["Input"]["properties"])
     choices = [{"model": name} for name in of] or [{}]
     first = [_well(draw, known, choice, deep) for choice in choices for deep in (False, True)]
     succeeding = count - failing - len(first) - 1
@@ -65,10 +64,6 @@ def mixture(model: str, of: list[str], count: int, failing: int, seed: int = 0) 
     mixed += [_badly(ask, choices[0]) for ask in islice(cycle(_ways_to_fail(known)), failing)]
     draw.shuffle(mixed)
     return [*first, *mixed, first[0]]
-
-
-def _schemas(model: str) -> dict[str, Any]:
-    return json.loads((ROOT / "models" / model / "openapi.json").read_text())["components"]["schemas"]
 
 
 def _well(draw: random.Random, known: set[str], choice: dict[str, Any], deep: bool) -> Ask:

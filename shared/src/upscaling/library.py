@@ -74,8 +74,7 @@ class Library:
         self._last_uses[key] = next(self._uses)
         found = self._networks.get(key)
         if found is None:
-            loaded = weights.load(entry, self._baked)
-            self._sources[entry.name] = loaded.source
+            loaded = self._read(entry)
             self._keep(self._most - 1)
             found = self._networks.setdefault(key, load(loaded.state, dtype, self.device))
         self._keep(self._most)  # at every use: a cancel may have hit the last one before it came here
@@ -102,6 +101,9 @@ class Library:
         found = self._twins.get(entry.name)
         if found is not None:
             return found
+        return self._twins.setdefault(entry.name, self._read(entry))
+
+    def _read(self, entry: weights.Entry) -> weights.Weights:
         loaded = weights.load(entry, self._baked)
         self._sources[entry.name] = loaded.source
-        return self._twins.setdefault(entry.name, loaded)
+        return loaded

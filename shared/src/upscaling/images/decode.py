@@ -13,7 +13,7 @@ import numpy as np
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.formats import animation, sniff
-from upscaling.images.image import Image, Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.limits import Limits
 from upscaling.images.vips import pyvips, refuse_memory_error
 
@@ -35,7 +35,6 @@ _PROFILE_SPACES = {1: b"GRAY", 3: b"RGB "}  # ICC.1:2022, table 19: colour space
 _UNSAID, _UNSAID_IN_JPEG = (0.0, 1.0, 2.834), 72 / 25.4
 _FINEST = 2**32 // 1000 - 1  # pixels per millimetre; a PNG holds them per metre in 32 bit
 _FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
-_ROWS_AT_A_TIME = 256  # a cancel takes effect between two reads
 
 
 @dataclass(frozen=True)
@@ -174,8 +173,8 @@ def _samples(image: Any) -> Pixels:
     )
     region = pyvips.Region.new(image)
     used_bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 16
-    for top in range(0, image.height, _ROWS_AT_A_TIME):
-        rows = samples[top : top + _ROWS_AT_A_TIME]
+    for top in range(0, image.height, ROWS_AT_A_TIME):
+        rows = samples[top : top + ROWS_AT_A_TIME]
         raw = region.fetch(0, top, image.width, len(rows))
         rows[...] = np.frombuffer(raw, samples.dtype).reshape(rows.shape)
         if 8 < used_bits < 16:

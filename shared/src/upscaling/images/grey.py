@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from upscaling.images.image import Image, Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.vips import pyvips
 
 LUMA = (0.299, 0.587, 0.114)
 """Rec. 601, of red, green, blue: as OpenCV has it, by which networks for grey were trained and references compute."""
-_ROWS_AT_A_TIME = 256  # a cancel takes effect between two, and only so many are held as floats
 
 
 def in_grey(image: Image) -> Image:
@@ -29,8 +28,8 @@ def in_grey(image: Image) -> Image:
 def _in_srgb(image: Image) -> Iterator[Pixels]:
     """Consecutive rows, (rows, width, 3)."""
     converted = None if image.profile is None else pyvips.Region.new(_converted(image, image.profile))
-    for top in range(0, image.height, _ROWS_AT_A_TIME):
-        rows = image.pixels[top : top + _ROWS_AT_A_TIME]
+    for top in range(0, image.height, ROWS_AT_A_TIME):
+        rows = image.pixels[top : top + ROWS_AT_A_TIME]
         if converted is not None:
             rows = np.frombuffer(converted.fetch(0, top, image.width, len(rows)), rows.dtype).reshape(rows.shape)
         yield rows

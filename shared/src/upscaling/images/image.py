@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8 | np.uint16]
 
+ROWS_AT_A_TIME = 256
+"""How many rows of a whole picture are worked on at once: a cancel takes effect between, and floats stay few."""
+
 
 @dataclass(frozen=True)
 class Image:

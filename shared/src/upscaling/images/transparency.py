@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Pixels
 
 _Floats = NDArray[np.float32]
 
@@ -16,7 +16,6 @@ Beyond = Literal["edge", "wrap"]
 # Pixels of the repetition that colours are also taken from. In binary 1010101, so that the picture's edge
 # lies inside a block of the pyramid on every level and colours cross it.
 _MARGINS: dict[Beyond, int] = {"edge": 0, "wrap": 85}
-_ROWS_AT_A_TIME = 256  # a cancel takes effect between two, and only so many are held as floats
 _OF_TAKE: dict[Beyond, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
 
 
@@ -54,8 +53,8 @@ def _fill(pixels: Pixels, alpha: Pixels) -> None:
     coarse = colour
     for finer, finer_weight in reversed(levels):
         coarse = np.where(finer_weight[..., None] > 0, finer, _doubled(coarse, finer_weight.shape))
-    for top in range(0, len(pixels), _ROWS_AT_A_TIME):
-        end = top + _ROWS_AT_A_TIME
+    for top in range(0, len(pixels), ROWS_AT_A_TIME):
+        end = top + ROWS_AT_A_TIME
         part, hidden = pixels[top:end], alpha[top:end] == 0
         part[hidden] = np.rint(_doubled(coarse[top // 2 : end // 2], hidden.shape)[hidden]).astype(pixels.dtype)
 
