@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -23,8 +23,8 @@ from pictures import write_photo
 from report import README, put, table
 
 from upscaling.images import Limits, PngHeader, decode, write_png
-from upscaling.images.image import Pixels
 from upscaling.tiling import AUTOMATIC, Tally, TileSize, tile_size
+from upscaling.upscaler import Rows
 
 _NETWORK = "realesr-animevideov3"
 _SCALE = 4
@@ -54,11 +54,15 @@ def enlarge(model: str, source: Path, target: Path | None, tile: TileSize | None
     image = decode(source, Limits())
     tile = tile or tile_size(AUTOMATIC, opened.device, image.width)
     width, height = image.width * _SCALE, image.height * _SCALE
-    rows = (colour for colour, _ in upscaler.rows(image, width, height, tile, Tally()))
-    if target is None:
-        _drop(rows)
-    else:
-        write_png(target, PngHeader(width, height, channels=3, bits=8), rows)
+
+    def take(rows: Rows) -> None:
+        colours = (colour for colour, _ in rows)
+        if target is None:
+            deque(colours, maxlen=0)
+        else:
+            write_png(target, PngHeader(width, height, channels=3, bits=8), colours)
+
+    upscaler.into(take, image, width, height, tile, Tally())
     return Seen(
         seconds=perf_counter() - started,
         peak_before=before,
@@ -98,11 +102,6 @@ def main(arguments: list[str]) -> int:
     if options.write:
         put(README, "large", f"{kind()} {options.to}", measured)
     return 0
-
-
-def _drop(rows: Iterator[Pixels]) -> None:
-    for _ in rows:
-        pass
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:

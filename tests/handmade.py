@@ -11,9 +11,13 @@ import torch
 from torch.nn import functional
 
 from tiny import StateDict
+from upscaling.device import cpu_has_bf16
 from upscaling.networks import Network, Stage
 
 Run = Callable[[torch.Tensor], torch.Tensor]
+
+CPU_TYPES = [torch.float32, torch.bfloat16] if cpu_has_bf16() else [torch.float32]
+"""The types that a CPU's results are exact in."""
 
 
 def enlarging(scale: int, dtype: torch.dtype = torch.float32) -> Network:

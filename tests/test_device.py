@@ -107,8 +107,16 @@ def test_type_on_a_cpu(
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("chosen", [CPU, GPU])
 def test_type_can_be_insisted_on(monkeypatch: pytest.MonkeyPatch, name: str, chosen: torch.device) -> None:
+    have_cpu(monkeypatch, "", avx512_bf16=True)
     monkeypatch.setenv("UPSCALING_DTYPE", name)
     assert choose_dtype(chosen, fp16_safe=False) is getattr(torch, name)
+
+
+def test_bf16_is_refused_on_a_cpu_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_cpu(monkeypatch, "", avx2=True)
+    monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
+    with pytest.raises(UpscalingError, match="E_INPUT: UPSCALING_DTYPE is bfloat16, but this CPU has no"):
+        choose_dtype(CPU, fp16_safe=True)
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", "float64"])

@@ -65,8 +65,8 @@ def sizes() -> list[tuple[int, int]]:
 def test_the_result_has_every_row_and_column_that_was_asked_for(size: tuple[int, int]) -> None:
     for scale in (0.5, 1, 1.5, 2, 3, 4):
         height, width = (max(round(side * scale), 1) for side in size)
-        rows = [colour for colour, _ in plain(4).rows(flat(*size), width, height, TILE, Tally())]
-        assert np.array_equal(np.concatenate(rows), flat(height, width).pixels), f"×{scale}"
+        rows = plain(4).into(list, flat(*size), width, height, TILE, Tally())
+        assert np.array_equal(np.concatenate([colour for colour, _ in rows]), flat(height, width).pixels), f"×{scale}"
 
 
 @every_network
@@ -213,7 +213,7 @@ def raising(error: Exception) -> Upscaler:
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")], ids=repr)
 def test_memory_running_out_outside_of_the_stages_is_a_coded_error(error: Exception) -> None:
     with pytest.raises(UpscalingError, match="8×6 pixels") as raised:
-        next(raising(error).rows(flat(3, 4), 8, 6, TILE, Tally()))
+        raising(error).into(list, flat(3, 4), 8, 6, TILE, Tally())
     assert raised.value.code is Code.MEMORY
 
 

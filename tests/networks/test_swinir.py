@@ -38,7 +38,7 @@ SETTINGS = {task: random_swinir.tiny(task) for task in random_swinir.TASKS} | {
     "×2 of ×4 by unshuffling": random_swinir.tiny("real_sr medium", start_unshuffle=2),
 }
 every_network = pytest.mark.parametrize("name", SETTINGS)
-every_dtype = pytest.mark.parametrize("dtype", [FP32, BF16], ids=str)
+every_dtype = pytest.mark.parametrize("dtype", handmade.CPU_TYPES, ids=str)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -110,26 +110,26 @@ def test_tiled_in_fp32_is_the_whole_picture(name: str, windows: tuple[int, int])
     torch.testing.assert_close(result, whole(name, given_picture), rtol=0, atol=ROUNDINGS)
 
 
+@pytest.mark.exact
+@every_dtype
 @settings(max_examples=25, deadline=None)
 @given(
     st.sampled_from(sorted(SETTINGS)),
-    st.sampled_from([FP32, BF16]),
     st.integers(1, 6),
     st.integers(1, 6),
-    # The smallest tiles that memory running out leads to are of 16 pixels, their pieces of 8. In tiles of one or
-    # two columns oneDNN sums the convolution of one channel in another order.
     st.integers(8, 60),
     st.integers(8, 60),
     st.integers(1, 60),
 )
 def test_any_picture_in_any_tiles_from_any_bands_is_the_untiled_one_to_the_bit(
-    name: str, dtype: torch.dtype, rows: int, columns: int, tile_height: int, tile_width: int, band: int
+    dtype: torch.dtype, name: str, rows: int, columns: int, tile_height: int, tile_width: int, band: int
 ) -> None:
     given_picture = picture(name, rows, columns).to(dtype)
     result = tiled(network(name, dtype), given_picture, TileSize(tile_width, tile_height), band=band)
     assert torch.equal(result, tiled(network(name, dtype), given_picture, TileSize(256, 256)))
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("threads", [1, 3])
 @every_dtype
 @pytest.mark.parametrize("task", ["real_sr medium", "real_sr large", "jpeg_car"])

@@ -104,6 +104,7 @@ def test_the_result_is_the_photo_enlarged(name: str, ours: Run, cat: np.ndarray)
     assert decibels(reduced, cat) > 25
 
 
+@pytest.mark.exact
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_tile_size_never_changes_a_bit_of_the_real_networks(name: str, dtype: torch.dtype, ours: Run) -> None:

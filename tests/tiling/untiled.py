@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from spandrel import ModelLoader
 
@@ -29,7 +27,6 @@ def tiled(
     picture: torch.Tensor,
     tile: TileSize,
     tally: Tally | None = None,
-    in_fp32: Callable[[], Network] | None = None,
     band: int | None = None,
 ) -> torch.Tensor:
     """The picture in bands of the tile's height, or of another."""
@@ -43,6 +40,5 @@ def tiled(
         plan,
         tile,
         tally,
-        in_fp32 or (lambda: network),
     )
     return torch.cat([band.float() for band in bands], dim=2)

@@ -45,18 +45,29 @@ def choose_dtype(device: torch.device, fp16_safe: bool) -> torch.dtype:
     """The type that is fastest on the device without leaving a network's range.
 
     fp16_safe says that no value of the network leaves fp16's range.
-    UPSCALING_DTYPE (float32, bfloat16 or float16) overrides. Raises E_INPUT for other values of it.
+    UPSCALING_DTYPE (float32, bfloat16 or float16) overrides. Raises E_INPUT for other values of it, and for
+    bfloat16 on a CPU without instructions for it.
     """
     override = os.environ.get("UPSCALING_DTYPE", "")
     if override:
         if override not in _DTYPES:
             raise UpscalingError(Code.INPUT, f"UPSCALING_DTYPE is {override!r}; take one of {', '.join(_DTYPES)}.")
+        if override == "bfloat16" and device.type == "cpu" and not cpu_has_bf16():
+            raise UpscalingError(
+                Code.INPUT, "UPSCALING_DTYPE is bfloat16, but this CPU has no instructions for it; leave it out."
+            )
         return _DTYPES[override]
     if device.type == "cuda":
         if fp16_safe:
             return torch.float16
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if _bf16_is_fast_on_cpu() else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU computes bf16 itself; where it is imitated, it is slow, and sums depend on the tile."""
+    able = torch.cpu.get_capabilities()
+    return able.get("architecture") != "x86_64" or bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def _bf16_is_fast_on_cpu() -> bool:

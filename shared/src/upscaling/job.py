@@ -29,7 +29,7 @@ from upscaling.images import (
 from upscaling.library import Library
 from upscaling.tiling import Tally, tile_size
 from upscaling.tiling.memory import give_back, memory_errors_coded
-from upscaling.upscaler import collect
+from upscaling.upscaler import Rows, collect
 from upscaling.values import number, shown, small, whole
 
 logger = logging.getLogger(__name__)
@@ -116,17 +116,21 @@ def _upscaled(
 
         started = perf_counter()
         tally, computing = Tally(on_progress=progress), _Stopwatch()
-        rows = computing.around(upscaler.rows(image, width, height, tile, tally))
-        if output_format is OutputFormat.PNG:
-            write_png(path, PngHeader.of(image, width, height), starmap(with_alpha, rows))
-        else:
-            encode(collect(image, width, height, rows), path, output_format, request.output_quality)
+
+        def write(rows: Rows) -> None:
+            rows = computing.around(rows)
+            if output_format is OutputFormat.PNG:
+                write_png(path, PngHeader.of(image, width, height), starmap(with_alpha, rows))
+            else:
+                encode(collect(image, width, height, rows), path, output_format, request.output_quality)
+
+        upscaler.into(write, image, width, height, tile, tally)
     record("seconds_computing", round(computing.seconds, 4))
     record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
     record("tiles", tally.tiles)
     record("retries", tally.retries)
     record("device", str(library.device))
-    record("dtype", str(upscaler.dtype_for(image)).removeprefix("torch."))
+    record("dtype", str(tally.dtype).removeprefix("torch."))
     record("weights", library.source(request.network, request.denoise_strength))
     return path
 

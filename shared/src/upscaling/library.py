@@ -13,6 +13,7 @@ from upscaling import weights
 from upscaling.device import choose_device, choose_dtype
 from upscaling.errors import Code, UpscalingError
 from upscaling.networks import Network, load
+from upscaling.tiling.memory import keep_freed_memory
 from upscaling.upscaler import Upscaler
 from upscaling.values import shown
 
@@ -29,6 +30,7 @@ class Library:
 
     def __init__(self, model: str, baked: Path, most: int = sys.maxsize) -> None:
         self.device = choose_device()
+        keep_freed_memory()
         self._entries = {entry.name: entry for entry in weights.of_model(model)}
         self._baked = baked
         self._most = most

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -107,19 +107,17 @@ def repeating_route(
     return Route(rows, np.arange(width), tuple(steps), enlarged, target, margins)
 
 
-def enlarge(
-    route: Route, network: Network, pixels: Pixels, tally: Tally, in_fp32: Callable[[], Network]
-) -> Iterator[Pixels]:
+def enlarge(route: Route, network: Network, pixels: Pixels, tally: Tally) -> Iterator[Pixels]:
     """Yields bands of the plane at the size of `route.enlarged`, with the rows of its margin.
 
     pixels is (height, width, 1 or 3), as are the bands. Raises E_MEMORY and E_NONFINITE.
     """
     first, *others = route.passes
     channels, dtype = pixels.shape[2], pixels.dtype
-    run = partial(_through, network=network, tally=tally, in_fp32=in_fp32, channels=channels, dtype=dtype)
+    run = partial(_through, network=network, tally=tally, channels=channels, dtype=dtype)
     bands = run(first, _source(route, pixels))
     for step in others:
-        bands = run(step, recut(bands, step.tile.height))
+        bands = run(step, recut(bands, step.tile.rows))
     return bands
 
 
@@ -137,7 +135,7 @@ def resized(route: Route, bands: Iterator[Pixels]) -> Iterator[Pixels]:
 
 
 def _source(route: Route, pixels: Pixels) -> Iterator[Pixels]:
-    for span in pieces(Span(0, len(route.rows)), route.passes[0].tile.height):
+    for span in pieces(Span(0, len(route.rows)), route.passes[0].tile.rows):
         yield pixels[route.rows[span.start : span.end]][:, route.columns]
 
 
@@ -146,13 +144,12 @@ def _through(
     bands: Iterator[Pixels],
     network: Network,
     tally: Tally,
-    in_fp32: Callable[[], Network],
     channels: int,
     dtype: np.dtype[np.uint8 | np.uint16],
 ) -> Iterator[Pixels]:
     entering = (_to_values(band, network) for band in bands)
     top = step.plan.given_rows.start
-    for band in stream(network, entering, step.plan, step.tile, tally, in_fp32):
+    for band in stream(network, entering, step.plan, step.tile, tally):
         first, end = (min(max(row - top, 0), band.shape[2]) for row in (step.kept_rows.start, step.kept_rows.end))
         top += band.shape[2]
         rows = _to_pixels(band[:, :, first:end, : step.kept_width], channels, dtype)
@@ -163,7 +160,8 @@ def _through(
 
 def _lower(tile: TileSize, factor: int) -> TileSize:
     """Bands are as wide as the picture: on one that is wider by a factor they are lower by it."""
-    return replace(tile, height=max(tile.height // factor, min(tile.height, SMALLEST_TILE)))
+    rows = max(tile.rows // factor, min(tile.rows, SMALLEST_TILE))
+    return replace(tile, height=min(tile.height, rows), band=rows)
 
 
 def _padded(length: int, network: Network) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from upscaling.tiling import Tally, TileSize
 from upscaling.tiling.memory import memory_errors_coded
 
 _ROUTES = {"edge": bounded_route, "wrap": repeating_route}
+
+Rows = Iterator[tuple[Pixels, Pixels | None]]
+"""Consecutive rows of colour, (rows, width, channels), and of alpha, (rows, width) or None."""
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -45,25 +50,37 @@ class Upscaler:
         network, unless it is flat or the network enlarges nothing; colours hidden under zero alpha do not matter.
         Raises E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network pads.
         """
-        return collect(image, width, height, self.rows(image, width, height, tile, tally or Tally()))
+        taking = partial(collect, image, width, height)
+        return self.into(taking, image, width, height, tile, tally or Tally())
 
-    def rows(
-        self, image: Image, width: int, height: int, tile: TileSize, tally: Tally
-    ) -> Iterator[tuple[Pixels, Pixels | None]]:
-        """Yields consecutive rows of colour, (rows, width, channels), and of alpha, (rows, width) or None.
+    def into(
+        self, take: Callable[[Rows], _Result], image: Image, width: int, height: int, tile: TileSize, tally: Tally
+    ) -> _Result:
+        """Hands the rows of the result to `take`, and returns what that makes of them.
 
-        Raises what `upscale` does.
+        Where a value in the fast type is not finite, the whole picture is computed again in fp32 and `take` is
+        called again: redoing a part would make the result depend on the tiles. Raises what `upscale` does.
         """
+        fast = self.dtype_for(image)
+        try:
+            return take(self._rows(image, width, height, tile, tally, fast))
+        except UpscalingError as error:
+            if error.code is not Code.NONFINITE or fast is torch.float32:
+                raise
+        tally.begin_again()
+        return take(self._rows(image, width, height, tile, tally, torch.float32))
+
+    def _rows(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally, dtype: torch.dtype) -> Rows:
+        """Yields the result, computed in one type."""
+        tally.dtype = dtype
         with memory_errors_coded(f"a result of {width}×{height} pixels"):
-            network = self.load(self.dtype_for(image))
+            network = self.load(dtype)
             has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
             enlarges_alpha = has_own_alpha and network.scale > 1
             size, target = (image.height, image.width), (height, width)
             route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
             tally.total_work = route.work * (2 if enlarges_alpha else 1)
-            through = partial(
-                enlarge, route, network, tally=tally, in_fp32=lambda: self.load(torch.float32)
-            )  # pixels → bands
+            through = partial(enlarge, route, network, tally=tally)  # pixels → bands
             if image.alpha is None:
                 for rows in resized(route, through(image.pixels)):
                     yield rows, None
@@ -89,8 +106,8 @@ class Upscaler:
         return passes
 
 
-def collect(image: Image, width: int, height: int, rows: Iterator[tuple[Pixels, Pixels | None]]) -> Image:
-    """The rows of `Upscaler.rows` as one picture like `image`; raises E_MEMORY where it does not fit."""
+def collect(image: Image, width: int, height: int, rows: Rows) -> Image:
+    """The rows of an upscaler as one picture like `image`; raises E_MEMORY where it does not fit."""
     with memory_errors_coded(f"a result of {width}×{height} pixels"):
         pixels: Pixels = np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype)
         alpha: Pixels | None = None if image.alpha is None else np.empty((height, width), image.alpha.dtype)

@@ -10,7 +10,7 @@ import torch
 from spandrel import ModelLoader, UnsupportedModelError
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.networks import rrdb, srvgg, swinir
+from upscaling.networks import convolution, rrdb, srvgg, swinir
 from upscaling.networks.stage import Network, Padding, Stage
 
 
@@ -49,6 +49,8 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
     model = descriptor.model.eval().requires_grad_(False)
     # Channels-last is the layout that convolutions are fastest in, on CPUs and GPUs alike.
     model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if convolution.are_onednns(dtype, device):
+        convolution.prepare(model)
     return Network(
         stages=architecture.stages(model),
         scale=descriptor.scale,

@@ -5,7 +5,7 @@ Wang et al., ESRGAN (2018) and Real-ESRGAN (2021); the modules are spandrel's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -52,10 +52,26 @@ def _head(convolution: Any, shuffle: int) -> Stage:
 def _block(block: Any, index: int) -> Iterator[Stage]:
     name = f"block {index}"
     saves = ("trunk", name) if index == 0 else (name,)
-    yield Stage(run=block.RDB1, halo=_DENSE_BLOCK_HALO, saves=saves)
-    yield Stage(run=block.RDB2, halo=_DENSE_BLOCK_HALO)
-    yield Stage(run=block.RDB3, halo=_DENSE_BLOCK_HALO, skip=name, merge=_residual)
+    yield Stage(run=_dense(block.RDB1), halo=_DENSE_BLOCK_HALO, saves=saves)
+    yield Stage(run=_dense(block.RDB2), halo=_DENSE_BLOCK_HALO)
+    yield Stage(run=_dense(block.RDB3), halo=_DENSE_BLOCK_HALO, skip=name, merge=_residual)
+
+
+def _dense(block: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """A dense block that appends each convolution's features to those before, and rounds once less at its end."""
+    if block.conv1x1 is not None:  # ESRGAN+ has more paths
+        return block
+    *growing, last = block.conv1, block.conv2, block.conv3, block.conv4, block.conv5
+
+    def run(tile: torch.Tensor) -> torch.Tensor:
+        features = tile
+        for convolution in growing:
+            features = torch.cat((features, convolution(features)), dim=1)
+        return _residual(last(features), tile)
+
+    return run
 
 
 def _residual(block: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:
-    return block * _RESIDUAL_SCALE + entering
+    # Not in one step: in bf16 the vectorised part of it rounds otherwise than the rest of a tile.
+    return block.mul_(_RESIDUAL_SCALE).add_(entering)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from upscaling.networks.convolution import OneDnnConvolution
 from upscaling.networks.stage import Stage
 
 ARCHITECTURE = "Compact"  # spandrel's name for it
@@ -41,12 +42,18 @@ def multiple(model: Any) -> int:
 
 
 def _groups(layers: list[nn.Module]) -> list[list[nn.Module]]:
-    starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)][::_CONVOLUTIONS_PER_STAGE]
+    starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | OneDnnConvolution)][
+        ::_CONVOLUTIONS_PER_STAGE
+    ]
     return [layers[start:end] for start, end in zip(starts, [*starts[1:], len(layers)], strict=True)]
 
 
 def _halo(layers: list[nn.Module]) -> int:
-    return sum(isinstance(layer, nn.Conv2d) for layer in layers)
+    return sum(map(_is_convolution, layers))
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Conv2d | OneDnnConvolution)
 
 
 def _add_enlarged(residual: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ def multiple(model: Any) -> int:
 
 
 def _head(model: Any) -> _Run:
-    mean = model.mean.to(model.conv_first.weight.device)
+    mean = model.mean.to(next(model.parameters()).device)
 
     def run(tile: torch.Tensor) -> torch.Tensor:
         levels = ((tile - mean) * model.img_range).to(tile.dtype)
@@ -87,7 +87,6 @@ def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
 def _convolutions(convolution: Any, skip: str) -> Iterator[Stage]:
     """One convolution, or a bottleneck of three, added to what was saved."""
     if isinstance(convolution, nn.Sequential):
-        # Cut where it is narrow, since the tiling tells from a tile how torch will compute its convolutions.
         yield Stage(run=convolution[:2], halo=1)
         convolution = convolution[2:]
     yield Stage(run=convolution, halo=1, skip=skip, merge=torch.add)
@@ -107,7 +106,7 @@ def _restoring_tail(model: Any) -> Stage:
 
 
 def _enlarging_tail(model: Any) -> Stage:
-    mean = model.mean.to(model.conv_first.weight.device)
+    mean = model.mean.to(next(model.parameters()).device)
     enlarge = nn.Sequential(*_enlarging_layers(model))
 
     def run(tile: torch.Tensor) -> torch.Tensor:

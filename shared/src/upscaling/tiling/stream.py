@@ -8,21 +8,17 @@ network's zero padding only at the picture's true border, no tile size changes t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 
 import torch
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.networks import Network, Stage
-from upscaling.tiling.geometry import SMALLEST_TILE, Span, TileSize, pieces
+from upscaling.tiling.geometry import SMALLEST_TILE, Span, TileSize, Window, pieces, windows
 from upscaling.tiling.memory import is_out_of_memory, release
 from upscaling.tiling.plan import Extent, Plan
 from upscaling.tiling.rows import Rows
-
-# Up to this many fp32 values torch takes its own convolution on a CPU, which sums in another order than
-# oneDNN: a small tile would differ from a large one. A batch of two goes to oneDNN always
-# (use_mkldnn in aten/src/ATen/native/Convolution.cpp).
-_LEFT_BY_ONEDNN = 20480
 
 
 @dataclass
@@ -32,7 +28,9 @@ class Tally:
     tiles: int = 0
     """Stage calls that succeeded."""
     retries: int = 0
-    """Tiles redone: smaller, because memory ran out, or in fp32, because a value was not finite."""
+    """What was done again: a tile in smaller ones, because memory ran out, or a picture in fp32."""
+    dtype: torch.dtype | None = None
+    """The type that was computed in."""
     work: int = 0
     """Pixels that went into stages, of all stages together."""
     total_work: int = 0
@@ -46,6 +44,11 @@ class Tally:
         self.work += pixels
         if self.on_progress is not None:
             self.on_progress(self.work / self.total_work)
+
+    def begin_again(self) -> None:
+        """Counts the whole picture as one to be done again."""
+        self.retries += 1
+        self.work = 0
 
 
 @dataclass
@@ -74,26 +77,26 @@ def stream(
     plan: Plan,
     tile: TileSize,
     tally: Tally,
-    in_fp32: Callable[[], Network],
 ) -> Iterator[torch.Tensor]:
     """Yields the network's output as consecutive row bands, (1, channels, rows, width × scale).
 
     bands are the rows that the plan takes, in the same form and of any heights; what comes are the rows
-    that it gives. A tile that runs out of memory is redone in halves; one with a value that is not finite
-    is redone by the network that `in_fp32` gives. Raises E_MEMORY and E_NONFINITE where that did not help.
+    that it gives. A tile that runs out of memory is redone in halves. Raises E_MEMORY where that did not help,
+    and E_NONFINITE.
     """
     budget = _Budget(tile.width, tile.height)
+    rows_at_once = tile.rows
     saved: dict[str, Rows] = {}
     for index, (stage, extent) in enumerate(zip(network.stages, plan.extents, strict=True)):
         saved.update({name: Rows(extent.taken_rows.start) for name in stage.saves})
         runner = _Runner(
             network=network,
             index=index,
-            in_fp32=in_fp32,
             rows=Rows(extent.taken_rows.start),
             saves=[saved[name] for name in stage.saves],
             skip=saved[stage.skip] if stage.skip is not None else None,
             extent=extent,
+            rows_at_once=rows_at_once,
             budget=budget,
             tally=tally,
         )
@@ -107,11 +110,11 @@ class _Runner:
 
     network: Network
     index: int
-    in_fp32: Callable[[], Network]
     rows: Rows
     saves: list[Rows]
     skip: Rows | None
     extent: Extent
+    rows_at_once: int
     budget: _Budget
     tally: Tally
 
@@ -130,8 +133,7 @@ class _Runner:
             if ready - done < self.stage.halo and ready < self.extent.given_rows.end:
                 continue
             while done < ready:
-                # Cut anew each time: the budget may have shrunk.
-                span = pieces(Span(done, ready), self.budget.height, self.stage.align)[0]
+                span = pieces(Span(done, ready), self.rows_at_once, self.stage.align)[0]
                 done = span.end
                 yield self._band(span)
 
@@ -151,59 +153,59 @@ class _Runner:
         return band
 
     def _area(self, rows: Span, columns: Span) -> torch.Tensor:
-        """Any part of the output, from as many tiles as the budget takes, which shrinks until they fit."""
-        while True:
-            down = pieces(rows, self.budget.height, self.stage.align)
-            across = pieces(columns, self.budget.width, self.stage.align)
-            if len(down) > 1 or len(across) > 1:
-                return _joined([_joined([self._area(part, span) for span in across], dim=3) for part in down], dim=2)
-            try:
-                return self._tile(rows, columns)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            # Out of the except clause, which would keep the failed tile's tensors alive.
-            self.tally.retries += 1
-            release(self.network.device)
-            self.budget.halve()
+        """Any part of the output, (1, channels, rows, width), from as many tiles as the budget takes."""
+        stage, budget = self.stage, replace(self.budget)
+        down = windows(rows, stage.halo, self.extent.taken_rows, budget.height, stage.align)
+        across = windows(columns, stage.halo, self.extent.reach, budget.width, stage.align)
+        if len(down) == len(across) == 1:
+            return self._tile(down[0], across[0])
+        area: torch.Tensor | None = None
+        for above, left in product(down, across):
+            fits = self.budget == budget  # it may have shrunk at the tile before
+            tile = self._tile(above, left) if fits else self._area(above.kept, left.kept)
+            if area is None:
+                area = _empty(tile, int(len(rows) * stage.scale), int(len(columns) * stage.scale))
+            kept_rows, kept_columns = above.kept.within(rows), left.kept.within(columns)
+            area[:, :, _scaled(kept_rows, stage), _scaled(kept_columns, stage)] = tile
+        assert area is not None
+        return area
 
-    def _tile(self, rows: Span, columns: Span) -> torch.Tensor:
-        out = self._compute(self.stage, rows, columns, self.network.dtype)
-        if not _is_finite(out):
-            self.tally.retries += 1
-            out = self._compute(self.in_fp32().stages[self.index], rows, columns, torch.float32)
-            if not _is_finite(out):
-                raise UpscalingError(
-                    Code.NONFINITE,
-                    f"the network gave NaN or infinity in its stage {self.index}, in fp32 too."
-                    " The weights may be damaged: remove and fetch them.",
-                )
-            # Values beyond the range of a smaller type stay in fp32, also for the stages to come.
-            narrowed = out.to(self.network.dtype)
-            out = narrowed if _is_finite(narrowed) else out
-        self.tally.add_tile(len(rows) * len(columns))
-        return out
+    def _tile(self, rows: Window, columns: Window) -> torch.Tensor:
+        """What one tile keeps; where memory runs out it is cut smaller, as are all that follow."""
+        try:
+            out = self._compute(rows, columns)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            self.tally.add_tile(len(rows.kept) * len(columns.kept))
+            return out
+        # Out of the except clause, which would keep the failed tile's tensors alive.
+        self.tally.retries += 1
+        release(self.network.device)
+        self.budget.halve()
+        return self._area(rows.kept, columns.kept)
 
-    def _compute(self, stage: Stage, rows: Span, columns: Span, dtype: torch.dtype) -> torch.Tensor:
-        taken_rows = rows.widened(stage.halo, self.extent.taken_rows)
-        taken_columns = columns.widened(stage.halo, self.extent.reach)
-        out = _run(stage, self.rows.window(taken_rows, taken_columns).to(dtype))
-        kept_rows = _scaled(rows.within(taken_rows), stage)
-        kept_columns = _scaled(columns.within(taken_columns), stage)
+    def _compute(self, rows: Window, columns: Window) -> torch.Tensor:
+        stage = self.stage
+        out = stage.run(self.rows.window(rows.taken, columns.taken))
+        kept_rows = _scaled(rows.kept.within(rows.taken), stage)
+        kept_columns = _scaled(columns.kept.within(columns.taken), stage)
         out = out[:, :, kept_rows, kept_columns]
         if stage.merge is not None and self.skip is not None:
-            out = stage.merge(out, self.skip.window(rows, columns).to(dtype))
+            out = stage.merge(out, self.skip.window(rows.kept, columns.kept))
+        if not _is_finite(out):
+            raise UpscalingError(
+                Code.NONFINITE,
+                f"the network gave NaN or infinity in its stage {self.index}, in fp32 too."
+                " The weights may be damaged: remove and fetch them.",
+            )
         return out
 
 
-def _run(stage: Stage, tile: torch.Tensor) -> torch.Tensor:
-    if tile.device.type == "cpu" and tile.dtype == torch.float32 and tile.numel() <= _LEFT_BY_ONEDNN:
-        return stage.run(tile.expand(2, -1, -1, -1))[:1]
-    return stage.run(tile)
-
-
-def _joined(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+def _empty(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    shape = (1, like.shape[1], height, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _scaled(kept: slice, stage: Stage) -> slice:
@@ -211,5 +213,6 @@ def _scaled(kept: slice, stage: Stage) -> slice:
 
 
 def _is_finite(values: torch.Tensor) -> bool:
-    # A sum is finite only if every value is, and reads them once without writing a mask.
-    return bool(values.sum(dtype=torch.float32).isfinite())
+    # A sum is finite only if every value is, and reads them once without writing a mask. Of the types, only
+    # fp16 has sums that leave its range; torch would copy the others to sum them in fp32.
+    return bool(values.sum(dtype=torch.float32 if values.dtype is torch.float16 else None).isfinite())
