@@ -15,7 +15,7 @@ _SETS = {
     "AVX512_CORE_BF16": ("avx512_bf16", ""),
     "AVX512_CORE_AMX": ("amx_bf16", ""),
 }
-_MINUTES = 5
+_MINUTES = 10
 
 
 @pytest.mark.parametrize("name", [name for name, (able, _) in _SETS.items() if torch.cpu.get_capabilities().get(able)])
