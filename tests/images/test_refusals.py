@@ -11,6 +11,7 @@ from images.samples import file_of, noise, pillow, png_chunk, scene, tiff, vips,
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Limits, decode, probe
+from upscaling.images.vips import pyvips
 
 LIMITS = Limits()
 
@@ -195,3 +196,23 @@ def test_big_tiff_is_read_and_checked_alike(tmp_path: Path) -> None:
     # The photometric interpretation, RGB, becomes YCbCr.
     entry = struct.pack("<HHQ", 262, 3, 1)
     assert refusal(path, data.replace(entry + b"\2", entry + b"\6")).code is Code.FORMAT
+
+
+def test_an_error_text_that_is_not_utf_8_changes_no_later_answer(tmp_path: Path) -> None:
+    # The property that must be understood gets a name that is no text; libheif quotes it.
+    assert b"\x01\x02\x83\x04" in WHOLE["AVIF"]
+    hostile = WHOLE["AVIF"].replace(b"\x01\x02\x83\x04", b"\x01\x82\x83\x04").replace(b"pixi", b"\xff\xfe\xfd\xfc", 1)
+    damaged = WHOLE["PNG"][: len(WHOLE["PNG"]) // 2]
+    before = refusal(tmp_path / "damaged", damaged)
+    for _ in range(2):
+        assert refusal(tmp_path / "hostile", hostile).code is Code.DECODE
+        assert str(refusal(tmp_path / "damaged", damaged)) == str(before)
+        (tmp_path / "profile").write_bytes(file_of(pillow(NOISE), "TIFF", icc_profile=b"nonsense"))
+        assert np.array_equal(decode(tmp_path / "profile", LIMITS).pixels, NOISE)
+
+
+def test_an_error_text_that_was_left_behind_is_no_part_of_the_next(tmp_path: Path) -> None:
+    header = WHOLE["PNG"][:20]
+    before = str(refusal(tmp_path / "damaged", header))
+    pyvips.vips_lib.vips_foreign_find_load(b"another picture")  # fails, and is not raised
+    assert str(refusal(tmp_path / "damaged", header)) == before

@@ -15,7 +15,7 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images.formats import animation, sniff
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.limits import Limits
-from upscaling.images.vips import pyvips, refuse_memory_error
+from upscaling.images.vips import forget_errors, pyvips, refuse_memory_error
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ def decode(path: Path, limits: Limits) -> Image:
 
 @contextmanager
 def _coded_errors() -> Generator[None]:
+    forget_errors()
     try:
         yield
     except OSError as error:
