@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -285,6 +286,19 @@ def test_the_resolution_is_kept(read: Read, kind: str, dpi: tuple[int, int]) -> 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF"])
 def test_no_resolution_is_made_up(read: Read, kind: str) -> None:
     assert read(file_of(pillow(scene()), kind)).resolution is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (10, struct.pack("<ii", -300, 1)), (11, struct.pack("<f", float("nan"))), (12, struct.pack("<d", -1)),
+        (12, struct.pack("<d", float("-inf"))), (5, struct.pack("<II", 1, 0)),
+    ],
+)  # fmt: skip
+def test_a_resolution_that_is_none_does_no_harm(read: Read, kind: int, value: bytes) -> None:
+    image = read(tiff(scene(), 2, more={282: (kind, 1, value), 283: (kind, 1, value), 296: (3, 1, b"\2\0")}))
+    assert image.resolution is None
+    assert np.array_equal(image.pixels, scene())
 
 
 def test_the_resolution_turns_with_the_picture(read: Read) -> None:

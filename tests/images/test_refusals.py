@@ -103,6 +103,9 @@ ODD_TIFFS = {
     "linear raw": tiff(noise(5, 6, 3, bits=16), 34892),
     "mask": tiff(noise(5, 6, 1), 4),
     "preview of a raw file": tiff(scene(), 2, subfile=1),
+    "DNG": tiff(scene(), 2, more={50706: (1, 4, b"\1\4\0\0")}),
+    "CR2": struct.pack("<2sHI", b"II", 42, 16) + b"CR\2\0\0\0\0\0" + tiff(scene(), 2)[8:],
+    "JPEG of the old kind": tiff(scene(), 2, more={259: (3, 1, b"\6\0")}),
 }
 
 
@@ -179,6 +182,20 @@ def test_a_header_without_a_picture_is_damage(tmp_path: Path) -> None:
 def test_a_tiff_whose_directory_is_elsewhere_is_damage(tmp_path: Path, offset: int) -> None:
     data = WHOLE["TIFF"][:4] + struct.pack("<I", offset) + WHOLE["TIFF"][8:]
     assert refusal(tmp_path / "picture", data).code is Code.DECODE
+
+
+@pytest.mark.parametrize("offset", [2**64 - 1, 2**63, 2**63 - 1, 2**62])
+def test_a_big_tiff_whose_directory_is_beyond_any_file_is_damage(tmp_path: Path, offset: int) -> None:
+    data = vips(NOISE).tiffsave_buffer(bigtiff=True)
+    error = refusal(tmp_path / "picture", data[:8] + struct.pack("<Q", offset) + data[16:])
+    assert error.code is Code.DECODE
+    assert "damaged or truncated" in error.message
+
+
+def test_an_avif_that_claims_more_than_the_decoder_takes_is_too_large(tmp_path: Path) -> None:
+    at = WHOLE["AVIF"].index(b"ispe") + 8
+    claims = WHOLE["AVIF"][:at] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + WHOLE["AVIF"][at + 8 :]
+    assert refusal(tmp_path / "picture", claims).code is Code.TOO_LARGE
 
 
 def test_a_damaged_colour_profile_is_no_damage_to_the_picture(tmp_path: Path) -> None:

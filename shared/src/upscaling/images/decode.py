@@ -15,7 +15,8 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images.formats import animation, sniff
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.limits import Limits
-from upscaling.images.vips import forget_errors, pyvips, refuse_memory_error
+from upscaling.images.mapped import mapped
+from upscaling.images.vips import forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _coded_errors() -> Generator[None]:
     except OSError as error:
         raise UpscalingError(Code.DECODE, f"the file cannot be opened ({error.strerror}). Send it again.") from error
     except pyvips.Error as error:
-        refuse_memory_error(error)
+        refuse_known_error(error)
         raise UpscalingError(
             Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
         ) from error
@@ -87,12 +88,12 @@ def _coded_errors() -> Generator[None]:
 
 def _open(path: Path, limits: Limits) -> Any:
     """The lazy image of libvips, its header read and checked."""
-    with path.open("rb") as file:
-        name = sniff(file)
-    # A source takes the name as it is; file names given to libvips itself carry options.
-    source = pyvips.Source.new_from_file(str(path))
+    data = mapped(path)
+    name = sniff(data)
+    source = pyvips.Source.new_from_memory(data)
     # At "truncated" libvips would take a TIFF that is cut off.
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
+    header._references.append(source)  # pyvips does so for its own loaders only
     _check_header(header, name, limits)
     return header
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.tiff import misread
+from upscaling.images.mapped import Mapping
+from upscaling.images.tiff import check_tiff
 
 READABLE = ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF")
 
@@ -36,23 +36,20 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 _PNG_CHUNKS_READ = 10_000  # a bound on the search for acTL, far above any real file's
 
 
-def sniff(file: BinaryIO) -> str:
+def sniff(data: Mapping) -> str:
     """The name of the format, one of READABLE.
 
-    Raises E_DECODE for an empty file, and E_FORMAT, naming what the file is where that is
-    known, for what is not read and for animations.
+    Raises E_FORMAT, naming what the file is where that is known, for what is not read and for animations.
     """
-    head = file.read(4096)
-    if not head:
-        raise UpscalingError(Code.DECODE, "the file is empty (0 bytes). Send a whole picture.")
+    head = data[:4096]
     name = _name(head)
     if name not in READABLE:
         what = f"this is {_with_article(name)} file" if name else "this is no picture file that is known here"
         raise UpscalingError(Code.FORMAT, f"{what}; send one of {', '.join(READABLE)}.")
-    if name == "PNG" and _is_animated_png(file):
+    if name == "PNG" and _is_animated_png(data):
         raise animation("PNG")
-    if name == "TIFF" and (trait := misread(file)):
-        raise UpscalingError(Code.FORMAT, f"this TIFF {trait}, which is not read; save it as RGB or grey.")
+    if name == "TIFF":
+        check_tiff(data)
     return name
 
 
@@ -88,12 +85,11 @@ def _iso_media_name(head: bytes) -> str | None:
     return "HEIC" if brands & _HEIF_BRANDS else None
 
 
-def _is_animated_png(file: BinaryIO) -> bool:
+def _is_animated_png(data: Mapping) -> bool:
     # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
     offset = 8
     for _ in range(_PNG_CHUNKS_READ):
-        file.seek(offset)
-        header = file.read(8)
+        header = data[offset : offset + 8]
         if len(header) < 8 or header[4:] == b"IDAT":
             return False
         if header[4:] == b"acTL":
