@@ -86,6 +86,56 @@ def test_an_animated_png_is_known_by_its_chunk_alone(tmp_path: Path) -> None:
     assert np.array_equal(decode(tmp_path / "still", LIMITS).pixels, scene())
 
 
+def test_an_animated_png_is_known_however_late_it_says_so(tmp_path: Path) -> None:
+    png = file_of(pillow(scene()), "PNG")
+    animated = png[:33] + png_chunk(b"tEXt", b"k\0") * 10_001 + png_chunk(b"acTL", struct.pack(">II", 2, 0)) + png[33:]
+    assert refusal(tmp_path / "picture", animated).code is Code.FORMAT
+
+
+def test_parts_without_end_are_a_format_error(tmp_path: Path) -> None:
+    png = file_of(pillow(scene()), "PNG")
+    error = refusal(tmp_path / "picture", png[:33] + png_chunk(b"tEXt", b"k\0") * 100_001 + png[33:])
+    assert error.code is Code.FORMAT
+    assert "100,000 parts" in error.message
+
+
+def test_a_further_page_of_a_tiff_is_known_without_reading_it(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "picture", tiff(scene(), 2, following=8))
+    assert error.code is Code.FORMAT
+    assert "multi-page" in error.message
+
+
+def test_many_frames_of_a_gif_are_refused(tmp_path: Path) -> None:
+    gif = file_of(pillow(scene()).quantize(256), "GIF")
+    start = 13 + 3 * 256
+    assert gif[start : start + 1] == b","
+    error = refusal(tmp_path / "picture", gif[:start] + gif[start:-1] * 100_000 + gif[-1:])
+    assert error.code is Code.FORMAT
+    assert "animated" in error.message
+
+
+def test_the_canvas_of_a_gif_counts(tmp_path: Path) -> None:
+    gif = file_of(pillow(scene()), "GIF")
+    assert refusal(tmp_path / "picture", gif[:6] + b"\xff" * 4 + gif[10:]).code is Code.TOO_LARGE
+
+
+def test_an_animation_of_one_frame_is_one(tmp_path: Path) -> None:
+    frames = [pillow(noise(16, 16, 3, seed=seed)) for seed in range(2)]
+    webp = file_of(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    second = webp.index(b"ANMF", webp.index(b"ANMF") + 4)
+    cut = b"RIFF" + struct.pack("<I", second - 8) + webp[8:second]
+    assert refusal(tmp_path / "picture", cut).code is Code.FORMAT
+
+
+def test_an_avif_sequence_is_known_whatever_it_calls_itself(tmp_path: Path) -> None:
+    frames = [pillow(noise(16, 16, 3, seed=seed)) for seed in range(2)]
+    avif = file_of(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    still_first = avif[:8] + b"avif" + avif[12:]
+    no_brand = still_first[:16] + still_first[16:44].replace(b"avis", b"miaf") + still_first[44:]
+    for data in (still_first, no_brand):
+        assert refusal(tmp_path / "picture", data).code is Code.FORMAT
+
+
 LAB8 = np.full((8, 9, 3), (128, 10, 20), np.uint8)
 ODD_TIFFS = {
     "float grey": tiff(scene(channels=1) / np.float32(255), 1, form=3),
@@ -105,6 +155,10 @@ ODD_TIFFS = {
     "preview of a raw file": tiff(scene(), 2, subfile=1),
     "DNG": tiff(scene(), 2, more={50706: (1, 4, b"\1\4\0\0")}),
     "CR2": struct.pack("<2sHI", b"II", 42, 16) + b"CR\2\0\0\0\0\0" + tiff(scene(), 2)[8:],
+    **{f"YCbCr as type {kind}": tiff(scene(), 2, more={262: (kind, 1, b"\6\0\0\0")}) for kind in (1, 6, 8, 9)},
+    "palette of 16 bit": tiff(noise(5, 6, 1, bits=16), 3, more={320: (3, 768, bytes(1536))}),
+    "palette without colours": tiff(noise(5, 6, 1), 3),
+    "palette of few colours": tiff(noise(5, 6, 1), 3, more={320: (3, 300, bytes(600))}),
     "JPEG of the old kind": tiff(scene(), 2, more={259: (3, 1, b"\6\0")}),
 }
 
@@ -158,6 +212,31 @@ def test_whatever_the_cut_there_is_the_picture_or_an_error(tmp_path: Path, kind:
             assert error.code is Code.DECODE
         else:
             assert np.array_equal(pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("junk", [b"", b"stray", b"a\xff\0b"])
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive"])
+def test_a_jpeg_without_its_end_or_its_middle_is_never_a_picture(tmp_path: Path, kind: str, junk: bytes) -> None:
+    whole = WHOLE[kind]
+    tables, half = whole.index(b"\xff\xdb"), len(whole) // 2
+    start = whole[:tables] + junk + whole[tables:half]
+    for damaged in (start + b"\xff\xd9", start + b"\xff\xd9stray", start + whole[half + 1000 :]):
+        error = refusal(tmp_path / "picture", damaged)
+        assert error.code is Code.DECODE
+        assert "damaged or truncated" in error.message
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive"])
+def test_stray_bytes_in_a_jpeg_do_no_harm(tmp_path: Path, kind: str) -> None:
+    whole, path = WHOLE[kind], tmp_path / "picture"
+    path.write_bytes(whole)
+    pixels = decode(path, LIMITS).pixels
+    tables = whole.index(b"\xff\xdb")
+    for harmless in (
+        whole + b"stray" * 100, whole[:-2] + b"stray" + whole[-2:], whole[:tables] + b"stray" + whole[tables:],
+    ):  # fmt: skip
+        path.write_bytes(harmless)
+        assert np.array_equal(decode(path, LIMITS).pixels, pixels)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "PNG interlaced", "TIFF deflated"])

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.formats import animation, sniff
+from upscaling.images.formats import sniff
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
+from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
 from upscaling.images.limits import Limits
-from upscaling.images.mapped import mapped
-from upscaling.images.vips import forget_errors, pyvips, refuse_known_error
+from upscaling.images.mapped import mapped, number
+from upscaling.images.several import animation
+from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,7 @@ _LOADERS = {
     "TIFF": "tiffload_source",
     "GIF": "gifload_source",
 }
+_GIF_CANVAS = 6  # the offset of its width and height
 _DEPTHS = {"uchar": 8, "ushort": 16}  # libvips sample format → bits
 _RGB_OR_GREY = {"b-w", "grey16", "srgb", "rgb16"}
 _LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample format
@@ -90,6 +93,11 @@ def _open(path: Path, limits: Limits) -> Any:
     """The lazy image of libvips, its header read and checked."""
     data = mapped(path)
     name = sniff(data)
+    if name == "JPEG":
+        fill_gaps(data)
+    if name == "GIF" and len(data) >= _GIF_CANVAS + 4:
+        # libvips takes the size of the first frame, and memory for the canvas.
+        limits.check_input(number(data, _GIF_CANVAS, "<H"), number(data, _GIF_CANVAS + 2, "<H"))
     source = pyvips.Source.new_from_memory(data)
     # At "truncated" libvips would take a TIFF that is cut off.
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
@@ -123,6 +131,7 @@ def _read(header: Any) -> Image:
             Code.FORMAT, f"the picture has {image.bands} channels; save it as grey or RGB, with or without alpha."
         )
     samples = _samples(image)
+    refuse_missing_pixels(error_text())
     return Image(
         # Contiguous copies only where alpha stood in between.
         pixels=np.ascontiguousarray(samples[..., :colours]),

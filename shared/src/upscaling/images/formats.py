@@ -6,6 +6,7 @@ import struct
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping
+from upscaling.images.several import refuse_several
 from upscaling.images.tiff import check_tiff
 
 READABLE = ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF")
@@ -33,7 +34,6 @@ _SIGNATURES = (
     (b"PK\x03\x04", "ZIP"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_PNG_CHUNKS_READ = 10_000  # a bound on the search for acTL, far above any real file's
 
 
 def sniff(data: Mapping) -> str:
@@ -46,19 +46,10 @@ def sniff(data: Mapping) -> str:
     if name not in READABLE:
         what = f"this is {_with_article(name)} file" if name else "this is no picture file that is known here"
         raise UpscalingError(Code.FORMAT, f"{what}; send one of {', '.join(READABLE)}.")
-    if name == "PNG" and _is_animated_png(data):
-        raise animation("PNG")
+    refuse_several(data, name)
     if name == "TIFF":
         check_tiff(data)
     return name
-
-
-def animation(name: str, pages: int | None = None) -> UpscalingError:
-    """The error for a file of more than one picture."""
-    count = f" with {pages} pictures" if pages else ""
-    return UpscalingError(
-        Code.FORMAT, f"this is an animated or multi-page {name}{count}; send its pages as single pictures."
-    )
 
 
 def _name(head: bytes) -> str | None:
@@ -78,24 +69,9 @@ def _name(head: bytes) -> str | None:
 def _iso_media_name(head: bytes) -> str | None:
     length = min(struct.unpack(">I", head[:4])[0], len(head))
     brands = {head[8:12], *(head[i : i + 4] for i in range(16, length - 3, 4))}
-    if head[8:12] == b"avis":
-        raise animation("AVIF")
-    if b"avif" in brands:
+    if brands & {b"avif", b"avis"}:
         return "AVIF"
     return "HEIC" if brands & _HEIF_BRANDS else None
-
-
-def _is_animated_png(data: Mapping) -> bool:
-    # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
-    offset = 8
-    for _ in range(_PNG_CHUNKS_READ):
-        header = data[offset : offset + 8]
-        if len(header) < 8 or header[4:] == b"IDAT":
-            return False
-        if header[4:] == b"acTL":
-            return True
-        offset += 12 + struct.unpack(">I", header[:4])[0]
-    return False
 
 
 def _with_article(name: str) -> str:

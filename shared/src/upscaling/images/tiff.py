@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping, number
+from upscaling.images.several import animation
 
 _SUBFILE_TYPE, _BITS, _COMPRESSION, _PHOTOMETRIC, _RESOLUTIONS, _DNG_VERSION = 254, 258, 259, 262, (282, 283), 50706
+_WIDTH, _COLOUR_MAP = 256, 320
 _LOOKED_AT = (_SUBFILE_TYPE, _BITS, _COMPRESSION, _PHOTOMETRIC, _DNG_VERSION)
 _PREVIEW = 1  # a bit of the subfile type
-_YCBCR, _CIELAB = 6, 8  # photometric interpretations
+_PALETTE, _YCBCR, _CIELAB = 3, 6, 8  # photometric interpretations
 _OLD_JPEG, _JPEG = 6, 7  # compressions
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # types that libtiff takes for one
 _RATIONAL = 5  # the type of a resolution
@@ -26,6 +28,7 @@ class _Entry:
     at: int
     tag: int
     kind: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,15 @@ def check_tiff(data: Mapping) -> None:
         layout = _layout(data)
         entries = list(_entries(data, layout))
         trait = _misread(data, layout, entries)
+        several = _has_another_page(data, layout, entries)
         if trait is None:
             _hide_bad_resolution(data, layout, entries)
     except struct.error:
         return
     if trait:
         raise UpscalingError(Code.FORMAT, f"this TIFF {trait}, which is not read; save it as RGB or grey.")
+    if several:
+        raise animation("TIFF")
 
 
 def _layout(data: Mapping) -> _Layout:
@@ -74,7 +80,8 @@ def _entries(data: Mapping, layout: _Layout) -> Iterator[_Entry]:
     directory = number(data, layout.width, layout.offset)
     for index in range(min(number(data, directory, layout.count), _ENTRIES_READ)):
         at = directory + struct.calcsize(layout.count) + index * layout.entry
-        yield _Entry(at, number(data, at, layout.order + "H"), number(data, at + 2, layout.order + "H"))
+        tag, kind = (number(data, at + field, layout.order + "H") for field in (0, 2))
+        yield _Entry(at, tag, kind, number(data, at + 4, layout.offset))
 
 
 def _misread(data: Mapping, layout: _Layout, entries: list[_Entry]) -> str | None:
@@ -92,7 +99,20 @@ def _misread(data: Mapping, layout: _Layout, entries: list[_Entry]) -> str | Non
         return f"holds samples of {tags[_BITS]} bit"
     if tags.get(_PHOTOMETRIC) == _CIELAB and tags.get(_BITS) == 8:
         return "holds Lab samples of 8 bit"
+    if tags.get(_PHOTOMETRIC) == _PALETTE and not _has_colour_map(entries, tags.get(_BITS, 1)):
+        return "has a palette of 16 bit or no whole one"
     return None
+
+
+def _has_colour_map(entries: list[_Entry], bits: int) -> bool:
+    maps = [entry for entry in entries if entry.tag == _COLOUR_MAP]
+    return bits <= 8 and bool(maps) and maps[0].kind in _INTEGERS and maps[0].count == 3 * 2**bits
+
+
+def _has_another_page(data: Mapping, layout: _Layout, entries: list[_Entry]) -> bool:
+    if all(entry.tag != _WIDTH for entry in entries):
+        return False  # no directory, and the decoder says so
+    return number(data, entries[-1].at + layout.entry, layout.offset) != 0
 
 
 def _tags(data: Mapping, layout: _Layout, entries: list[_Entry]) -> dict[int, int]:
@@ -101,7 +121,7 @@ def _tags(data: Mapping, layout: _Layout, entries: list[_Entry]) -> dict[int, in
     for entry in entries:
         if entry.tag in _LOOKED_AT and entry.kind in _INTEGERS:
             of_one, values = layout.order + _INTEGERS[entry.kind], entry.at + 4 + layout.width
-            if number(data, entry.at + 4, layout.offset) * struct.calcsize(of_one) > layout.width:
+            if entry.count * struct.calcsize(of_one) > layout.width:
                 values = number(data, values, layout.offset)
             tags.setdefault(entry.tag, number(data, values, of_one))
     return tags

@@ -52,3 +52,8 @@ def refuse_known_error(error: Exception) -> None:
 def forget_errors() -> None:
     """Clears libvips' error text, to which what succeeded in the end has added as well."""
     pyvips.vips_lib.vips_error_clear()
+
+
+def error_text() -> str:
+    """What libvips and its libraries have said since the last error, warnings included."""
+    return _text(pyvips.vips_lib.vips_error_buffer())
