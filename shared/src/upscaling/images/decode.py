@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.images.colours import is_display_p3
 from upscaling.images.formats import sniff
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
 from upscaling.images.limits import Limits
-from upscaling.images.mapped import mapped, number
+from upscaling.images.mapped import Mapping, mapped, number
 from upscaling.images.several import animation
 from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
 
@@ -103,6 +104,18 @@ def _open(path: Path, limits: Limits) -> Any:
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
     header._references.append(source)  # pyvips does so for its own loaders only
     _check_header(header, name, limits)
+    return _as_said(header, data, name)
+
+
+def _as_said(header: Any, data: Mapping, name: str) -> Any:
+    """The lazy image with what libvips does not know of its colours, and without what is not meant."""
+    if name == "AVIF" and header.get_typeof("orientation"):
+        # An AVIF is turned by properties of its own, which libheif applies; EXIF's word does not count.
+        header = header.copy()
+        header.remove("orientation")
+    if is_display_p3(data, name):
+        header = header.copy()
+        header.set_type(pyvips.GValue.blob_type, "icc-profile-data", pyvips.Operation.call("profile_load", "p3"))
     return header
 
 
