@@ -113,3 +113,10 @@ def test_the_scale_that_an_error_names_fits(width: int, height: int, megapixels:
 def test_the_scale_that_an_error_names_is_the_largest() -> None:
     assert largest_scale(Limits(output_megapixels=16), 1000, 1000) == 4
     assert largest_scale(Limits(output_megapixels=10), 1000, 1000) == 3.16
+
+
+@pytest.mark.parametrize(("megapixels", "width", "height"), [(5e-7, 100, 100), (1e-9, 1, 1), (1e-6, 3000, 3000)])
+def test_a_limit_that_no_scale_fits_is_said_at_once(megapixels: float, width: int, height: int) -> None:
+    with pytest.raises(UpscalingError, match="No scale fits it") as caught:
+        Limits(output_megapixels=megapixels).check_output(4 * width, 4 * height, width, height)
+    assert caught.value.code is Code.TOO_LARGE
