@@ -18,6 +18,7 @@ from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
 from upscaling.images.limits import Limits
 from upscaling.images.mapped import Mapping, mapped, number
+from upscaling.images.pngclaims import refuse_claims
 from upscaling.images.several import animation
 from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
 
@@ -104,6 +105,8 @@ def _open(path: Path, limits: Limits) -> Any:
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
     header._references.append(source)  # pyvips does so for its own loaders only
     _check_header(header, name, limits)
+    if name == "PNG":
+        refuse_claims(data)
     return _as_said(header, data, name)
 
 
