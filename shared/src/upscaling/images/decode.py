@@ -18,6 +18,7 @@ from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
 from upscaling.images.limits import Limits
 from upscaling.images.mapped import Mapping, mapped, number
+from upscaling.images.metadata import hide_in_webp
 from upscaling.images.pngclaims import refuse_claims
 from upscaling.images.several import animation
 from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
@@ -97,6 +98,8 @@ def _open(path: Path, limits: Limits) -> Any:
     name = sniff(data)
     if name == "JPEG":
         fill_gaps(data)
+    if name == "WebP":
+        hide_in_webp(data)
     if name == "GIF" and len(data) >= _GIF_CANVAS + 4:
         # libvips takes the size of the first frame, and memory for the canvas.
         limits.check_input(number(data, _GIF_CANVAS, "<H"), number(data, _GIF_CANVAS + 2, "<H"))

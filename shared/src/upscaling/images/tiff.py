@@ -8,11 +8,18 @@ from dataclasses import dataclass
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping, number
+from upscaling.images.metadata import refuse_large
 from upscaling.images.several import animation
 
 _SUBFILE_TYPE, _BITS, _COMPRESSION, _PHOTOMETRIC, _RESOLUTIONS, _DNG_VERSION = 254, 258, 259, 262, (282, 283), 50706
 _WIDTH, _COLOUR_MAP = 256, 320
 _LOOKED_AT = (_SUBFILE_TYPE, _BITS, _COMPRESSION, _PHOTOMETRIC, _DNG_VERSION)
+_PROFILE, _HIDDEN = 34675, 65000  # the second is free for private use
+# What libtiff needs for pixels: the baseline's and its compressions' tags, tiles, samples; and the profile.
+_USED = {
+    254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 282, 283, 284, 292, 293, 296, 317, 320, 322, 323, 324,
+    325, 332, 338, 339, 347, 529, 530, 531, 532, _PROFILE, 50674,
+}  # fmt: skip
 _PREVIEW = 1  # a bit of the subfile type
 _PALETTE, _YCBCR, _CIELAB = 3, 6, 8  # photometric interpretations
 _OLD_JPEG, _JPEG = 6, 7  # compressions
@@ -61,7 +68,7 @@ def check_tiff(data: Mapping) -> None:
         trait = _misread(data, layout, entries)
         several = _has_another_page(data, layout, entries)
         if trait is None:
-            _hide_bad_resolution(data, layout, entries)
+            _hide_unused(data, layout, entries)
     except struct.error:
         return
     if trait:
@@ -127,8 +134,13 @@ def _tags(data: Mapping, layout: _Layout, entries: list[_Entry]) -> dict[int, in
     return tags
 
 
-def _hide_bad_resolution(data: Mapping, layout: _Layout, entries: list[_Entry]) -> None:
-    # Only other types hold negative numbers and NaN, which libtiff refuses together with the picture.
+def _hide_unused(data: Mapping, layout: _Layout, entries: list[_Entry]) -> None:
+    """Makes entries that are not used, and resolutions that libtiff may refuse the picture for, a byte each."""
     for entry in entries:
-        if entry.tag in _RESOLUTIONS and entry.kind != _RATIONAL:
-            struct.pack_into(layout.order + "H", data, entry.at, _SUBFILE_TYPE)
+        # Only other types hold negative numbers and NaN.
+        bad_resolution = entry.tag in _RESOLUTIONS and entry.kind != _RATIONAL
+        if entry.tag not in _USED or bad_resolution:
+            hidden = struct.pack(f"{layout.order}HH{layout.offset[1]}", _HIDDEN, 1, 1) + bytes(layout.width)
+            data[entry.at : entry.at + layout.entry] = hidden
+        elif entry.tag == _PROFILE:
+            refuse_large("colour profile", entry.count)
