@@ -271,6 +271,13 @@ def test_a_big_tiff_whose_directory_is_beyond_any_file_is_damage(tmp_path: Path,
     assert "damaged or truncated" in error.message
 
 
+@pytest.mark.parametrize("missing", range(1, 13))
+def test_a_tiff_that_ends_within_its_directory_is_damage(tmp_path: Path, missing: int) -> None:
+    entry = struct.pack("<HHII", 305, 2, 4, 0)
+    data = struct.pack("<2sHIH", b"II", 42, 8, 1) + entry
+    assert refusal(tmp_path / "picture", data[:-missing]).code is Code.DECODE
+
+
 def test_an_avif_that_claims_more_than_the_decoder_takes_is_too_large(tmp_path: Path) -> None:
     at = WHOLE["AVIF"].index(b"ispe") + 8
     claims = WHOLE["AVIF"][:at] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + WHOLE["AVIF"][at + 8 :]

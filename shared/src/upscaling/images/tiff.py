@@ -88,6 +88,7 @@ def _entries(data: Mapping, layout: _Layout) -> Iterator[_Entry]:
     for index in range(min(number(data, directory, layout.count), _ENTRIES_READ)):
         at = directory + struct.calcsize(layout.count) + index * layout.entry
         tag, kind = (number(data, at + field, layout.order + "H") for field in (0, 2))
+        number(data, at + 4 + layout.width, layout.offset)  # is within the file
         yield _Entry(at, tag, kind, number(data, at + 4, layout.offset))
 
 
