@@ -76,8 +76,20 @@ def with_chunk(png: bytes, kind: bytes, data: bytes) -> bytes:
     return png[:33] + png_chunk(kind, data) + png[33:]
 
 
-def tiff(samples: NDArray[Any], photometric: int, extra: Sequence[int] = (), form: int = 1, subfile: int = 0) -> bytes:
-    """An uncompressed TIFF of one strip; extra are the ExtraSamples, form is the SampleFormat."""
+def tiff(
+    samples: NDArray[Any],
+    photometric: int,
+    extra: Sequence[int] = (),
+    form: int = 1,
+    subfile: int = 0,
+    more: dict[int, tuple[int, int, bytes]] | None = None,
+    following: int = 0,
+) -> bytes:
+    """An uncompressed TIFF of one strip.
+
+    extra are the ExtraSamples, form is the SampleFormat, more are entries as (type, number of values, bytes), which
+    replace others, following is the offset of the next directory.
+    """
     height, width, bands = samples.shape
     data = samples.astype(samples.dtype.newbyteorder("<")).tobytes()
     data += bytes(len(data) % 2)
@@ -86,15 +98,16 @@ def tiff(samples: NDArray[Any], photometric: int, extra: Sequence[int] = (), for
         262: [photometric], 273: [8], 277: [bands], 278: [height], 279: [samples.nbytes], 284: [1],
         338: list(extra), 339: [form] * bands,
     }  # fmt: skip
-    tags = {tag: values for tag, values in tags.items() if values}
+    longs = {tag: (4, len(values), struct.pack(f"<{len(values)}I", *values)) for tag, values in tags.items() if values}
     entries, overflow = b"", b""
-    overflow_at = 8 + len(data) + 2 + 12 * len(tags) + 4
-    for tag, values in tags.items():
-        packed = struct.pack(f"<{len(values)}I", *values)
-        if len(values) > 1:
-            packed, overflow = struct.pack("<I", overflow_at + len(overflow)), overflow + packed
-        entries += struct.pack("<HHI", tag, 4, len(values)) + packed
-    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    every = sorted((longs | (more or {})).items())
+    overflow_at = 8 + len(data) + 2 + 12 * len(every) + 4
+    for tag, (kind, count, packed) in every:
+        value = packed.ljust(4, b"\0")
+        if len(packed) > 4:
+            value, overflow = struct.pack("<I", overflow_at + len(overflow)), overflow + packed
+        entries += struct.pack("<HHI", tag, kind, count) + value
+    directory = struct.pack("<H", len(every)) + entries + struct.pack("<I", following)
     return struct.pack("<2sHI", b"II", 42, 8 + len(data)) + data + directory + overflow
 
 

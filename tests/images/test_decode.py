@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -22,9 +23,11 @@ from images.samples import (
     tiff,
     turned,
     vips,
+    with_chunk,
 )
 from PIL import ImageCms
 
+from upscaling.errors import Code, UpscalingError
 from upscaling.images import Header, Image, Limits, decode, probe
 from upscaling.images.vips import pyvips
 
@@ -73,6 +76,73 @@ def test_an_avif_is_turned_as_it_says(read: Read, orientation: int) -> None:
     stored = pillow(turned(scene(), orientation))
     image = read(file_of(stored, "AVIF", quality=100, subsampling="4:4:4", exif=exif({274: orientation})))
     assert np.abs(image.pixels.astype(int) - scene()).max() <= 4
+
+
+def test_the_exif_of_an_avif_turns_nothing(read: Read) -> None:
+    avif = file_of(pillow(scene()), "AVIF", quality=100, subsampling="4:4:4", exif=exif({271: "maker"}))
+    # Pillow takes the orientation out of EXIF and writes irot: here the maker becomes an orientation.
+    maker, orientation = struct.pack(">HHII", 271, 2, 6, 26), struct.pack(">HHIHH", 274, 3, 1, 6, 0)
+    assert maker in avif and b"irot" not in avif
+    image = read(avif.replace(maker, orientation))
+    assert np.abs(image.pixels.astype(int) - scene()).max() <= 4
+
+
+def srgb_png(*chunks: tuple[bytes, bytes]) -> bytes:
+    png = file_of(pillow(scene()), "PNG")
+    for kind, data in chunks:
+        png = with_chunk(png, kind, data)
+    return png
+
+
+SRGB_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+P3_CHRM = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+GAMMA_1 = (b"gAMA", struct.pack(">I", 100_000))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", SRGB_CHRM)],
+        [(b"gAMA", struct.pack(">I", 45454))],
+        [(b"sRGB", b"\0"), GAMMA_1],
+        [(b"cICP", b"\1\15\0\1"), GAMMA_1],
+    ],
+    ids=["numbers of sRGB", "rounded", "sRGB over gamma", "cICP over gamma"],
+)
+def test_a_png_that_says_srgb_by_numbers_is_read(read: Read, chunks: list[tuple[bytes, bytes]]) -> None:
+    image = read(srgb_png(*chunks))
+    assert image.profile is None
+    assert np.array_equal(image.pixels, scene())
+
+
+def test_a_profile_overrides_other_colours(read: Read) -> None:
+    data = with_chunk(file_of(pillow(scene()), "PNG", icc_profile=rgb_profile()), *GAMMA_1)
+    assert read(data).profile == rgb_profile()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "AVIF"])
+def test_display_p3_by_numbers_becomes_a_profile(read: Read, kind: str) -> None:
+    if kind == "PNG":
+        data = srgb_png((b"cICP", b"\14\15\0\1"))
+    else:
+        data = file_of(pillow(scene()), "AVIF").replace(b"nclx\0\1\0\15", b"nclx\0\14\0\15")
+    assert read(data).profile == rgb_profile()
+
+
+OTHER_COLOURS = {
+    "gamma": srgb_png(GAMMA_1),
+    "primaries": srgb_png((b"cHRM", P3_CHRM)),
+    "PQ": srgb_png((b"cICP", b"\11\20\0\1")),
+    "PQ of an AVIF": file_of(pillow(scene()), "AVIF").replace(b"nclx\0\1\0\15", b"nclx\0\11\0\20"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_COLOURS)
+def test_other_colours_without_a_profile_are_refused(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "picture").write_bytes(OTHER_COLOURS[kind])
+    with pytest.raises(UpscalingError, match="save it as sRGB") as caught:
+        decode(tmp_path / "picture", LIMITS)
+    assert caught.value.code is Code.FORMAT
 
 
 def test_damaged_exif_does_no_harm(read: Read) -> None:
@@ -285,6 +355,19 @@ def test_the_resolution_is_kept(read: Read, kind: str, dpi: tuple[int, int]) -> 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF"])
 def test_no_resolution_is_made_up(read: Read, kind: str) -> None:
     assert read(file_of(pillow(scene()), kind)).resolution is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (10, struct.pack("<ii", -300, 1)), (11, struct.pack("<f", float("nan"))), (12, struct.pack("<d", -1)),
+        (12, struct.pack("<d", float("-inf"))), (5, struct.pack("<II", 1, 0)),
+    ],
+)  # fmt: skip
+def test_a_resolution_that_is_none_does_no_harm(read: Read, kind: int, value: bytes) -> None:
+    image = read(tiff(scene(), 2, more={282: (kind, 1, value), 283: (kind, 1, value), 296: (3, 1, b"\2\0")}))
+    assert image.resolution is None
+    assert np.array_equal(image.pixels, scene())
 
 
 def test_the_resolution_turns_with_the_picture(read: Read) -> None:

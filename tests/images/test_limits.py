@@ -62,6 +62,24 @@ def test_a_bomb_is_refused_at_once_and_without_memory(tmp_path: Path) -> None:
         assert "the limit is 100 MP" in message
 
 
+def test_a_header_that_claims_more_than_its_data_can_hold_is_damage_before_decoding(tmp_path: Path) -> None:
+    path = tmp_path / "claims.png"
+    path.write_bytes(
+        header(14_000, 14_000, 8) + png_chunk(b"IDAT", zlib.compress(bytes(50_000))) + png_chunk(b"IEND", b"")
+    )
+    for refuses in (probe, decode):
+        with pytest.raises(UpscalingError, match="it claims 14000×14000 pixels") as caught:
+            refuses(path, Limits())
+        assert caught.value.code is Code.DECODE
+
+
+def test_data_that_deflates_as_far_as_it_can_is_a_picture(tmp_path: Path) -> None:
+    path, side = tmp_path / "white.png", 4_000
+    data = zlib.compress(bytes((1 + side) * side), 9)
+    path.write_bytes(header(side, side, 8) + png_chunk(b"IDAT", data) + png_chunk(b"IEND", b""))
+    assert decode(path, Limits()).width == side
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "GIF", "AVIF"])
 def test_the_limit_itself_is_allowed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture"
@@ -113,3 +131,10 @@ def test_the_scale_that_an_error_names_fits(width: int, height: int, megapixels:
 def test_the_scale_that_an_error_names_is_the_largest() -> None:
     assert largest_scale(Limits(output_megapixels=16), 1000, 1000) == 4
     assert largest_scale(Limits(output_megapixels=10), 1000, 1000) == 3.16
+
+
+@pytest.mark.parametrize(("megapixels", "width", "height"), [(5e-7, 100, 100), (1e-9, 1, 1), (1e-6, 3000, 3000)])
+def test_a_limit_that_no_scale_fits_is_said_at_once(megapixels: float, width: int, height: int) -> None:
+    with pytest.raises(UpscalingError, match="No scale fits it") as caught:
+        Limits(output_megapixels=megapixels).check_output(4 * width, 4 * height, width, height)
+    assert caught.value.code is Code.TOO_LARGE

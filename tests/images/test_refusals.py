@@ -11,6 +11,7 @@ from images.samples import file_of, noise, pillow, png_chunk, scene, tiff, vips,
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Limits, decode, probe
+from upscaling.images.vips import pyvips
 
 LIMITS = Limits()
 
@@ -85,6 +86,56 @@ def test_an_animated_png_is_known_by_its_chunk_alone(tmp_path: Path) -> None:
     assert np.array_equal(decode(tmp_path / "still", LIMITS).pixels, scene())
 
 
+def test_an_animated_png_is_known_however_late_it_says_so(tmp_path: Path) -> None:
+    png = file_of(pillow(scene()), "PNG")
+    animated = png[:33] + png_chunk(b"tEXt", b"k\0") * 10_001 + png_chunk(b"acTL", struct.pack(">II", 2, 0)) + png[33:]
+    assert refusal(tmp_path / "picture", animated).code is Code.FORMAT
+
+
+def test_parts_without_end_are_a_format_error(tmp_path: Path) -> None:
+    png = file_of(pillow(scene()), "PNG")
+    error = refusal(tmp_path / "picture", png[:33] + png_chunk(b"tEXt", b"k\0") * 100_001 + png[33:])
+    assert error.code is Code.FORMAT
+    assert "100,000 parts" in error.message
+
+
+def test_a_further_page_of_a_tiff_is_known_without_reading_it(tmp_path: Path) -> None:
+    error = refusal(tmp_path / "picture", tiff(scene(), 2, following=8))
+    assert error.code is Code.FORMAT
+    assert "multi-page" in error.message
+
+
+def test_many_frames_of_a_gif_are_refused(tmp_path: Path) -> None:
+    gif = file_of(pillow(scene()).quantize(256), "GIF")
+    start = 13 + 3 * 256
+    assert gif[start : start + 1] == b","
+    error = refusal(tmp_path / "picture", gif[:start] + gif[start:-1] * 100_000 + gif[-1:])
+    assert error.code is Code.FORMAT
+    assert "animated" in error.message
+
+
+def test_the_canvas_of_a_gif_counts(tmp_path: Path) -> None:
+    gif = file_of(pillow(scene()), "GIF")
+    assert refusal(tmp_path / "picture", gif[:6] + b"\xff" * 4 + gif[10:]).code is Code.TOO_LARGE
+
+
+def test_an_animation_of_one_frame_is_one(tmp_path: Path) -> None:
+    frames = [pillow(noise(16, 16, 3, seed=seed)) for seed in range(2)]
+    webp = file_of(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+    second = webp.index(b"ANMF", webp.index(b"ANMF") + 4)
+    cut = b"RIFF" + struct.pack("<I", second - 8) + webp[8:second]
+    assert refusal(tmp_path / "picture", cut).code is Code.FORMAT
+
+
+def test_an_avif_sequence_is_known_whatever_it_calls_itself(tmp_path: Path) -> None:
+    frames = [pillow(noise(16, 16, 3, seed=seed)) for seed in range(2)]
+    avif = file_of(frames[0], "AVIF", save_all=True, append_images=frames[1:])
+    still_first = avif[:8] + b"avif" + avif[12:]
+    no_brand = still_first[:16] + still_first[16:44].replace(b"avis", b"miaf") + still_first[44:]
+    for data in (still_first, no_brand):
+        assert refusal(tmp_path / "picture", data).code is Code.FORMAT
+
+
 LAB8 = np.full((8, 9, 3), (128, 10, 20), np.uint8)
 ODD_TIFFS = {
     "float grey": tiff(scene(channels=1) / np.float32(255), 1, form=3),
@@ -102,6 +153,13 @@ ODD_TIFFS = {
     "linear raw": tiff(noise(5, 6, 3, bits=16), 34892),
     "mask": tiff(noise(5, 6, 1), 4),
     "preview of a raw file": tiff(scene(), 2, subfile=1),
+    "DNG": tiff(scene(), 2, more={50706: (1, 4, b"\1\4\0\0")}),
+    "CR2": struct.pack("<2sHI", b"II", 42, 16) + b"CR\2\0\0\0\0\0" + tiff(scene(), 2)[8:],
+    **{f"YCbCr as type {kind}": tiff(scene(), 2, more={262: (kind, 1, b"\6\0\0\0")}) for kind in (1, 6, 8, 9)},
+    "palette of 16 bit": tiff(noise(5, 6, 1, bits=16), 3, more={320: (3, 768, bytes(1536))}),
+    "palette without colours": tiff(noise(5, 6, 1), 3),
+    "palette of few colours": tiff(noise(5, 6, 1), 3, more={320: (3, 300, bytes(600))}),
+    "JPEG of the old kind": tiff(scene(), 2, more={259: (3, 1, b"\6\0")}),
 }
 
 
@@ -156,6 +214,31 @@ def test_whatever_the_cut_there_is_the_picture_or_an_error(tmp_path: Path, kind:
             assert np.array_equal(pixels, whole.pixels)
 
 
+@pytest.mark.parametrize("junk", [b"", b"stray", b"a\xff\0b"])
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive"])
+def test_a_jpeg_without_its_end_or_its_middle_is_never_a_picture(tmp_path: Path, kind: str, junk: bytes) -> None:
+    whole = WHOLE[kind]
+    tables, half = whole.index(b"\xff\xdb"), len(whole) // 2
+    start = whole[:tables] + junk + whole[tables:half]
+    for damaged in (start + b"\xff\xd9", start + b"\xff\xd9stray", start + whole[half + 1000 :]):
+        error = refusal(tmp_path / "picture", damaged)
+        assert error.code is Code.DECODE
+        assert "damaged or truncated" in error.message
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive"])
+def test_stray_bytes_in_a_jpeg_do_no_harm(tmp_path: Path, kind: str) -> None:
+    whole, path = WHOLE[kind], tmp_path / "picture"
+    path.write_bytes(whole)
+    pixels = decode(path, LIMITS).pixels
+    tables = whole.index(b"\xff\xdb")
+    for harmless in (
+        whole + b"stray" * 100, whole[:-2] + b"stray" + whole[-2:], whole[:tables] + b"stray" + whole[tables:],
+    ):  # fmt: skip
+        path.write_bytes(harmless)
+        assert np.array_equal(decode(path, LIMITS).pixels, pixels)
+
+
 @pytest.mark.parametrize("kind", ["PNG", "PNG interlaced", "TIFF deflated"])
 def test_a_flipped_bit_in_checked_data_is_damage(tmp_path: Path, kind: str) -> None:
     data = WHOLE[kind]
@@ -180,6 +263,27 @@ def test_a_tiff_whose_directory_is_elsewhere_is_damage(tmp_path: Path, offset: i
     assert refusal(tmp_path / "picture", data).code is Code.DECODE
 
 
+@pytest.mark.parametrize("offset", [2**64 - 1, 2**63, 2**63 - 1, 2**62])
+def test_a_big_tiff_whose_directory_is_beyond_any_file_is_damage(tmp_path: Path, offset: int) -> None:
+    data = vips(NOISE).tiffsave_buffer(bigtiff=True)
+    error = refusal(tmp_path / "picture", data[:8] + struct.pack("<Q", offset) + data[16:])
+    assert error.code is Code.DECODE
+    assert "damaged or truncated" in error.message
+
+
+@pytest.mark.parametrize("missing", range(1, 13))
+def test_a_tiff_that_ends_within_its_directory_is_damage(tmp_path: Path, missing: int) -> None:
+    entry = struct.pack("<HHII", 305, 2, 4, 0)
+    data = struct.pack("<2sHIH", b"II", 42, 8, 1) + entry
+    assert refusal(tmp_path / "picture", data[:-missing]).code is Code.DECODE
+
+
+def test_an_avif_that_claims_more_than_the_decoder_takes_is_too_large(tmp_path: Path) -> None:
+    at = WHOLE["AVIF"].index(b"ispe") + 8
+    claims = WHOLE["AVIF"][:at] + struct.pack(">II", 2**31 - 1, 2**31 - 1) + WHOLE["AVIF"][at + 8 :]
+    assert refusal(tmp_path / "picture", claims).code is Code.TOO_LARGE
+
+
 def test_a_damaged_colour_profile_is_no_damage_to_the_picture(tmp_path: Path) -> None:
     (tmp_path / "picture").write_bytes(with_chunk(WHOLE["PNG"], b"iCCP", b"name\0\0nonsense"))
     image = decode(tmp_path / "picture", LIMITS)
@@ -195,3 +299,23 @@ def test_big_tiff_is_read_and_checked_alike(tmp_path: Path) -> None:
     # The photometric interpretation, RGB, becomes YCbCr.
     entry = struct.pack("<HHQ", 262, 3, 1)
     assert refusal(path, data.replace(entry + b"\2", entry + b"\6")).code is Code.FORMAT
+
+
+def test_an_error_text_that_is_not_utf_8_changes_no_later_answer(tmp_path: Path) -> None:
+    # The property that must be understood gets a name that is no text; libheif quotes it.
+    assert b"\x01\x02\x83\x04" in WHOLE["AVIF"]
+    hostile = WHOLE["AVIF"].replace(b"\x01\x02\x83\x04", b"\x01\x82\x83\x04").replace(b"pixi", b"\xff\xfe\xfd\xfc", 1)
+    damaged = WHOLE["PNG"][: len(WHOLE["PNG"]) // 2]
+    before = refusal(tmp_path / "damaged", damaged)
+    for _ in range(2):
+        assert refusal(tmp_path / "hostile", hostile).code is Code.DECODE
+        assert str(refusal(tmp_path / "damaged", damaged)) == str(before)
+        (tmp_path / "profile").write_bytes(file_of(pillow(NOISE), "TIFF", icc_profile=b"nonsense"))
+        assert np.array_equal(decode(tmp_path / "profile", LIMITS).pixels, NOISE)
+
+
+def test_an_error_text_that_was_left_behind_is_no_part_of_the_next(tmp_path: Path) -> None:
+    header = WHOLE["PNG"][:20]
+    before = str(refusal(tmp_path / "damaged", header))
+    pyvips.vips_lib.vips_foreign_find_load(b"another picture")  # fails, and is not raised
+    assert str(refusal(tmp_path / "damaged", header)) == before

@@ -12,10 +12,16 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.formats import animation, sniff
+from upscaling.images.colours import is_display_p3
+from upscaling.images.formats import sniff
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
+from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
 from upscaling.images.limits import Limits
-from upscaling.images.vips import pyvips, refuse_memory_error
+from upscaling.images.mapped import Mapping, mapped, number
+from upscaling.images.metadata import hide_in_webp
+from upscaling.images.pngclaims import refuse_claims
+from upscaling.images.several import animation
+from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +33,7 @@ _LOADERS = {
     "TIFF": "tiffload_source",
     "GIF": "gifload_source",
 }
+_GIF_CANVAS = 6  # the offset of its width and height
 _DEPTHS = {"uchar": 8, "ushort": 16}  # libvips sample format → bits
 _RGB_OR_GREY = {"b-w", "grey16", "srgb", "rgb16"}
 _LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample format
@@ -73,12 +80,13 @@ def decode(path: Path, limits: Limits) -> Image:
 
 @contextmanager
 def _coded_errors() -> Generator[None]:
+    forget_errors()
     try:
         yield
     except OSError as error:
         raise UpscalingError(Code.DECODE, f"the file cannot be opened ({error.strerror}). Send it again.") from error
     except pyvips.Error as error:
-        refuse_memory_error(error)
+        refuse_known_error(error)
         raise UpscalingError(
             Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
         ) from error
@@ -86,13 +94,34 @@ def _coded_errors() -> Generator[None]:
 
 def _open(path: Path, limits: Limits) -> Any:
     """The lazy image of libvips, its header read and checked."""
-    with path.open("rb") as file:
-        name = sniff(file)
-    # A source takes the name as it is; file names given to libvips itself carry options.
-    source = pyvips.Source.new_from_file(str(path))
+    data = mapped(path)
+    name = sniff(data)
+    if name == "JPEG":
+        fill_gaps(data)
+    if name == "WebP":
+        hide_in_webp(data)
+    if name == "GIF" and len(data) >= _GIF_CANVAS + 4:
+        # libvips takes the size of the first frame, and memory for the canvas.
+        limits.check_input(number(data, _GIF_CANVAS, "<H"), number(data, _GIF_CANVAS + 2, "<H"))
+    source = pyvips.Source.new_from_memory(data)
     # At "truncated" libvips would take a TIFF that is cut off.
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
+    header._references.append(source)  # pyvips does so for its own loaders only
     _check_header(header, name, limits)
+    if name == "PNG":
+        refuse_claims(data)
+    return _as_said(header, data, name)
+
+
+def _as_said(header: Any, data: Mapping, name: str) -> Any:
+    """The lazy image with what libvips does not know of its colours, and without what is not meant."""
+    if name == "AVIF" and header.get_typeof("orientation"):
+        # An AVIF is turned by properties of its own, which libheif applies; EXIF's word does not count.
+        header = header.copy()
+        header.remove("orientation")
+    if is_display_p3(data, name):
+        header = header.copy()
+        header.set_type(pyvips.GValue.blob_type, "icc-profile-data", pyvips.Operation.call("profile_load", "p3"))
     return header
 
 
@@ -121,6 +150,7 @@ def _read(header: Any) -> Image:
             Code.FORMAT, f"the picture has {image.bands} channels; save it as grey or RGB, with or without alpha."
         )
     samples = _samples(image)
+    refuse_missing_pixels(error_text())
     return Image(
         # Contiguous copies only where alpha stood in between.
         pixels=np.ascontiguousarray(samples[..., :colours]),

@@ -13,7 +13,7 @@ import numpy as np
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.image import Image, with_alpha
 from upscaling.images.png import PngHeader, write_png
-from upscaling.images.vips import pyvips, refuse_memory_error
+from upscaling.images.vips import forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     if output_format is OutputFormat.PNG:
         write_png(path, PngHeader.of(image, image.width, image.height), iter([with_alpha(image.pixels, image.alpha)]))
         return
+    forget_errors()
     try:
         ready = _ready(image, output_format)
         target = pyvips.Target.new_to_file(str(path))
@@ -72,7 +73,7 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     except pyvips.Error as error:
         with suppress(OSError):
             path.unlink()
-        refuse_memory_error(error)
+        refuse_known_error(error)
         # Where the server keeps its files is none of the caller's business.
         reason = " ".join(str(error).replace(str(path), path.name).split())
         raise UpscalingError(

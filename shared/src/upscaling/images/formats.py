@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.tiff import misread
+from upscaling.images.mapped import Mapping
+from upscaling.images.several import refuse_several
+from upscaling.images.tiff import check_tiff
 
 READABLE = ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF")
 
@@ -33,35 +34,22 @@ _SIGNATURES = (
     (b"PK\x03\x04", "ZIP"),
 )
 _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
-_PNG_CHUNKS_READ = 10_000  # a bound on the search for acTL, far above any real file's
 
 
-def sniff(file: BinaryIO) -> str:
+def sniff(data: Mapping) -> str:
     """The name of the format, one of READABLE.
 
-    Raises E_DECODE for an empty file, and E_FORMAT, naming what the file is where that is
-    known, for what is not read and for animations.
+    Raises E_FORMAT, naming what the file is where that is known, for what is not read and for animations.
     """
-    head = file.read(4096)
-    if not head:
-        raise UpscalingError(Code.DECODE, "the file is empty (0 bytes). Send a whole picture.")
+    head = data[:4096]
     name = _name(head)
     if name not in READABLE:
         what = f"this is {_with_article(name)} file" if name else "this is no picture file that is known here"
         raise UpscalingError(Code.FORMAT, f"{what}; send one of {', '.join(READABLE)}.")
-    if name == "PNG" and _is_animated_png(file):
-        raise animation("PNG")
-    if name == "TIFF" and (trait := misread(file)):
-        raise UpscalingError(Code.FORMAT, f"this TIFF {trait}, which is not read; save it as RGB or grey.")
+    refuse_several(data, name)
+    if name == "TIFF":
+        check_tiff(data)
     return name
-
-
-def animation(name: str, pages: int | None = None) -> UpscalingError:
-    """The error for a file of more than one picture."""
-    count = f" with {pages} pictures" if pages else ""
-    return UpscalingError(
-        Code.FORMAT, f"this is an animated or multi-page {name}{count}; send its pages as single pictures."
-    )
 
 
 def _name(head: bytes) -> str | None:
@@ -81,25 +69,9 @@ def _name(head: bytes) -> str | None:
 def _iso_media_name(head: bytes) -> str | None:
     length = min(struct.unpack(">I", head[:4])[0], len(head))
     brands = {head[8:12], *(head[i : i + 4] for i in range(16, length - 3, 4))}
-    if head[8:12] == b"avis":
-        raise animation("AVIF")
-    if b"avif" in brands:
+    if brands & {b"avif", b"avis"}:
         return "AVIF"
     return "HEIC" if brands & _HEIF_BRANDS else None
-
-
-def _is_animated_png(file: BinaryIO) -> bool:
-    # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
-    offset = 8
-    for _ in range(_PNG_CHUNKS_READ):
-        file.seek(offset)
-        header = file.read(8)
-        if len(header) < 8 or header[4:] == b"IDAT":
-            return False
-        if header[4:] == b"acTL":
-            return True
-        offset += 12 + struct.unpack(">I", header[:4])[0]
-    return False
 
 
 def _with_article(name: str) -> str:

@@ -43,13 +43,15 @@ class Limits:
         most = self.output_megapixels * MEGAPIXEL
         if width * height > most:
             percent = int((most / (source_width * source_height)) ** 0.5 * 100)
-            while _scaled(source_width, percent) * _scaled(source_height, percent) > most:
+            while percent > 0 and _scaled(source_width, percent) * _scaled(source_height, percent) > most:
                 percent -= 1  # both sides were rounded up
+            fitting = (
+                f"The largest scale that fits this picture is {percent / 100:g}" if percent else "No scale fits it"
+            )
             raise UpscalingError(
                 Code.TOO_LARGE,
                 f"the result would be {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
-                f" {self.output_megapixels:g} MP. The largest scale that fits this picture is"
-                f" {percent / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
+                f" {self.output_megapixels:g} MP. {fitting}; or raise UPSCALING_MAX_OUTPUT_MP.",
             )
 
 

@@ -1,0 +1,83 @@
+"""Files of more than one picture, known by their structure: libvips takes some of them for single pictures."""
+
+from __future__ import annotations
+
+import struct
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.images.mapped import Mapping, number
+
+_CHUNKS_READ = 100_000  # a bound on what is walked through, far above any real file's
+_ANIMATED_WEBP = 2  # a bit of VP8X's flags
+
+
+def animation(name: str, pages: int | None = None) -> UpscalingError:
+    """The error for a file of more than one picture."""
+    count = f" with {pages} pictures" if pages else ""
+    return UpscalingError(
+        Code.FORMAT, f"this is an animated or multi-page {name}{count}; send its pages as single pictures."
+    )
+
+
+def refuse_several(data: Mapping, name: str) -> None:
+    """Refuses an animation with E_FORMAT; damage passes, the decoder reports it."""
+    test = {"PNG": _is_animated_png, "GIF": _is_animated_gif, "WebP": _is_animated_webp, "AVIF": _is_sequence}.get(name)
+    try:
+        several = test is not None and test(data)
+    except struct.error:
+        return
+    if several:
+        raise animation(name)
+
+
+def _is_animated_png(data: Mapping) -> bool:
+    # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
+    at = 8
+    for _ in range(_CHUNKS_READ):
+        kind = data[at + 4 : at + 8]
+        if kind in (b"", b"IDAT"):
+            return False
+        if kind == b"acTL":
+            return True
+        at += 12 + number(data, at, ">I")
+    raise UpscalingError(Code.FORMAT, f"this PNG has more than {_CHUNKS_READ:,} parts before its pixels; save it anew.")
+
+
+def _is_animated_gif(data: Mapping) -> bool:
+    # GIF89a, sections 17–26: what a block is says its first byte.
+    at = 13 + _colours(number(data, 10, "B"))
+    pictures = 0
+    while pictures < 2 and (kind := number(data, at, "B")) in (0x21, 0x2C):
+        if kind == 0x2C:
+            pictures += 1
+            at += 11 + _colours(number(data, at + 9, "B"))
+        else:
+            at += 2
+        while length := number(data, at, "B"):
+            at += 1 + length
+        at += 1
+    return pictures == 2
+
+
+def _colours(flags: int) -> int:
+    """Bytes of a GIF's colour table."""
+    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _is_animated_webp(data: Mapping) -> bool:
+    return data[12:16] == b"VP8X" and bool(number(data, 20, "B") & _ANIMATED_WEBP)
+
+
+def _is_sequence(data: Mapping) -> bool:
+    length = min(number(data, 0, ">I"), 4096)
+    if b"avis" in (data[at : at + 4] for at in range(8, length, 4)):
+        return True
+    at = 0
+    for _ in range(_CHUNKS_READ):
+        length = number(data, at, ">I")
+        if data[at + 4 : at + 8] == b"moov":
+            return True
+        if length < 8:
+            return False
+        at += length
+    return False
