@@ -155,7 +155,7 @@ def test_what_a_killed_writer_left_is_never_read_and_removed_once_nobody_writes_
     assert {path.name for path in cache.iterdir()} == {FILE, young.name, others.name}
 
 
-def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -164,14 +164,43 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.code is Code.WEIGHTS
-    assert raised.value.message.startswith(f"{tmp_path / FILE} cannot be written (")
+    assert raised.value.message.startswith(f"the weights file {FILE} cannot be written (")
+    assert str(tmp_path) not in raised.value.message
+    assert f"{tmp_path / FILE} cannot be written: " in caplog.text
     assert raised.value.message.endswith("Name a writable folder in UPSCALING_CACHE.")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_cache_that_is_a_file_is_told(cache: Path, tmp_path: Path, fetches: list[str]) -> None:
     cache.write_bytes(b"")
-    assert "cannot be written" in failure(tmp_path)
+    message = failure(tmp_path)
+    assert "cannot be written" in message
+    assert str(tmp_path) not in message
+
+
+def test_file_that_cannot_be_opened_is_told_without_its_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE).mkdir()
+    message = failure(tmp_path)
+    assert message.startswith(f"the weights file {FILE} ")
+    assert str(tmp_path) not in message
+    assert f"{tmp_path / FILE} cannot be read: " in caplog.text
+
+
+def test_folder_that_may_not_be_searched_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert failure(tmp_path) == (
+        f"the weights file {FILE} cannot be read (Permission denied). Let the server's user read it, or remove it."
+    )
+
+
+def test_credentials_that_an_older_version_kept_are_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write(STATE, ENTRY, "https://us3r:pa55@host/a.pth?key=t0ken", tmp_path)
+    assert weights.load(ENTRY, tmp_path).source == "https://host/a.pth"
+    assert [secret for secret in ("us3r", "pa55", "t0ken") if secret in caplog.text] == []
 
 
 def test_two_writers_at_once_both_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights.catalogue import Entry
-from upscaling.weights.fetch import StateDict, fetch
+from upscaling.weights.fetch import StateDict, fetch, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def load(entry: Entry, baked: Path) -> Weights:
     """
     for folder in (baked, cache_folder()):
         path = folder / file_name(entry)
-        if path.exists():
+        if _exists(path):
             return _read(path, entry)
     return _read(put(entry, cache_folder()), entry)
 
@@ -73,8 +73,11 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
         finally:
             unfinished.unlink(missing_ok=True)
     except (SafetensorError, OSError) as error:  # a full disk gives the first
+        logger.warning("%s cannot be written: %s", path, error)
         raise UpscalingError(
-            Code.WEIGHTS, f"{path} cannot be written ({error}). Name a writable folder in UPSCALING_CACHE."
+            Code.WEIGHTS,
+            f"the weights file {path.name} cannot be written ({_reason(error, 'is the disk full?')})."
+            " Name a writable folder in UPSCALING_CACHE.",
         ) from error
     return path
 
@@ -97,18 +100,29 @@ def file_name(entry: Entry) -> str:
     return f"{entry.name}.safetensors"
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def _read(path: Path, entry: Entry) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
-    except (SafetensorError, OSError) as error:
-        raise _damaged(path, str(error)) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        raise _damaged(path, "it is no whole file of safetensors") from error
     source = metadata.get("source")
     if source is None or metadata.get("sha256") != _digest(state):
         raise _damaged(path, "its content does not match its checksum")
     if metadata.get("origin_sha256") != entry.sha256:
         raise _damaged(path, "it holds another network or another version of it")
+    source = without_credentials(source)  # files of older versions hold those of the mirror
     logger.info("Weights %s, first from %s", path.name, source)
     return Weights(state, source)
 
@@ -120,6 +134,20 @@ def _digest(state: StateDict) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> UpscalingError:
+    logger.warning("%s cannot be read: %s", path, error)
+    return UpscalingError(
+        Code.WEIGHTS,
+        f"the weights file {path.name} cannot be read ({_reason(error, type(error).__name__)})."
+        " Let the server's user read it, or remove it.",
+    )
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    """The system's own word for an error, without the path that the error's text holds."""
+    return (error.strerror if isinstance(error, OSError) else None) or otherwise
 
 
 def _damaged(path: Path, reason: str) -> UpscalingError:
