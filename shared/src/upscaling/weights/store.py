@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.weights.catalogue import Entry
-from upscaling.weights.fetch import StateDict, fetch, without_credentials
+from upscaling.weights.catalogue import Entry, wheel
+from upscaling.weights.fetch import StateDict, fetch, require_verifiable, without_credentials
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,15 @@ class Weights:
 def load(entry: Entry, baked: Path) -> Weights:
     """The weights from the folder `baked`, else from the user's cache, else fetched into the cache.
 
-    Raises E_WEIGHTS where they cannot be had, or a file is not what was written.
+    Raises E_WEIGHTS where they cannot be had, or a file is not what was written, and for weights without a
+    checksum in the cache unless UNVERIFIED_WEIGHTS=1. Baked ones the operator chose when the image was made.
     """
-    for folder in (baked, cache_folder()):
-        path = folder / file_name(entry)
-        if _exists(path):
-            return _read(path, entry)
-    return _read(put(entry, cache_folder()), entry)
+    path = baked / file_name(entry)
+    if _exists(path):
+        return _read(path, entry)
+    require_verifiable(entry)
+    path = cache_folder() / file_name(entry)
+    return _read(path if _exists(path) else put(entry, cache_folder()), entry)
 
 
 def put(entry: Entry, folder: Path) -> Path:
@@ -61,8 +63,9 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
     path = folder / file_name(entry)
     unfinished = path.with_suffix(f".{token_hex(4)}.tmp")
     metadata = {"source": source, "licence": entry.licence, "sha256": _digest(state)}
-    if entry.sha256 is not None:
-        metadata["origin_sha256"] = entry.sha256
+    origin = _origin(entry, source)
+    if origin is not None:
+        metadata["origin_sha256"] = origin
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(path)
@@ -80,6 +83,11 @@ def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
             " Name a writable folder in UPSCALING_CACHE.",
         ) from error
     return path
+
+
+def _origin(entry: Entry, source: str) -> str | None:
+    """The checksum of the file that weights of a source were read from: the wheel's, or the official one's."""
+    return wheel().sha256 if source == wheel().source else entry.sha256
 
 
 def _sweep(path: Path) -> None:
@@ -120,7 +128,8 @@ def _read(path: Path, entry: Entry) -> Weights:
     source = metadata.get("source")
     if source is None or metadata.get("sha256") != _digest(state):
         raise _damaged(path, "its content does not match its checksum")
-    if metadata.get("origin_sha256") != entry.sha256:
+    # Older versions wrote the official file's checksum also where the wheel was the source.
+    if metadata.get("origin_sha256") not in (_origin(entry, source), entry.sha256):
         raise _damaged(path, "it holds another network or another version of it")
     source = without_credentials(source)  # files of older versions hold those of the mirror
     logger.info("Weights %s, first from %s", path.name, source)
