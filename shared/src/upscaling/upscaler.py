@@ -60,7 +60,8 @@ class Upscaler:
             enlarges_alpha = has_own_alpha and network.scale > 1
             size, target = (image.height, image.width), (height, width)
             route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
-            tally.total_work = route.work * (2 if enlarges_alpha else 1)
+            # On top of what is done: one count may serve several pictures, or one that is begun anew.
+            tally.total_work = tally.work + route.work * (2 if enlarges_alpha else 1)
             through = partial(
                 enlarge, route, network, tally=tally, in_fp32=lambda: self.load(torch.float32)
             )  # pixels → bands
@@ -82,8 +83,11 @@ class Upscaler:
     def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
         """One more where the result is below the target in both directions: then it is smaller than the target."""
         passes = 1
-        while passes < self.passes and all(
-            side * network.scale**passes < wanted for side, wanted in zip(size, target, strict=True)
+        # A network that enlarges nothing leaves the result below the target for ever.
+        while (
+            network.scale > 1
+            and passes < self.passes
+            and all(side * network.scale**passes < wanted for side, wanted in zip(size, target, strict=True))
         ):
             passes += 1
         return passes
