@@ -32,7 +32,7 @@ serve: $(VENV)/$(MODEL) ## A model's HTTP server on this machine: MODEL=real-esr
 	@exec $(BIN)/python tools/local_server.py $(MODEL) $(PORT)
 
 weights: $(VENV)/$(MODEL) ## Fetches a model's weights into its folder, to be baked into the image: MODEL=… NAMES="…".
-	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES)
+	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES) $(ARGS)
 
 pin: $(VENV)/$(MODEL) ## Fetches weights that nobody published a checksum of, and writes one into the catalogue: NAMES="…".
 	@$(BIN)/python tools/weights.py pin shared/src/upscaling/weights/weights.toml $(NAMES)

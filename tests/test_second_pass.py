@@ -96,3 +96,20 @@ def test_bands_of_the_second_pass_are_lower_as_they_are_wider() -> None:
     tallest = {of: max(height for _, _, height, width in tiles if width == of) for of in (16, 64)}
     assert tallest[64] == 128 // 4 + 2  # a halo above and below
     assert tallest[16] >= 128
+
+
+def test_a_network_that_enlarges_nothing_runs_once() -> None:
+    one, two = Tally(), Tally()
+    for passes, tally in ((1, one), (2, two)):
+        Upscaler(lambda _: handmade.enlarging(1), FP32, passes).upscale(Image(noise(12, 14)), 28, 24, TILE, tally)
+    assert two.work == one.work
+
+
+def test_progress_stays_within_one_where_one_count_serves_two_pictures() -> None:
+    shares: list[float] = []
+    tally = Tally(on_progress=shares.append)
+    for height in (12, 20):
+        of_random_weights("srvgg").upscale(Image(noise(height, 14)), 56, 4 * height, TILE, tally)
+        assert shares[-1] == 1.0
+    assert max(shares) == 1.0
+    assert tally.work == tally.total_work

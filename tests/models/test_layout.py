@@ -158,11 +158,23 @@ def test_common_inputs_are_described_alike(model: Model) -> None:
 def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
     generator = shutil.which("cog-schema")
     if generator is None:
-        pytest.skip("cog-schema is not on PATH; CI has it")
+        pytest.skip("cog-schema is not on PATH; the build job of .github/workflows/ci.yml compares the image's own")
     made = subprocess.run(
         [generator, str(model.folder)], capture_output=True, text=True, timeout=100, check=True
     ).stdout
     assert json.loads(model.text("openapi.json")) == json.loads(made)
+
+
+def test_the_build_job_compares_the_schema_of_the_image() -> None:
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["build"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert 'tools/schema.sh "$MODEL" "$MODEL" | diff - "models/$MODEL/openapi.json"' in commands
+    assert job["strategy"]["matrix"]["model"] == MODELS
+
+
+def test_push_bakes_what_can_be_verified() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "push.yml").read_text())["jobs"].values()
+    assert 'make weights MODEL="$MODEL" ARGS=--verified-only' in [step.get("run") for step in job["steps"]]
 
 
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:

@@ -37,6 +37,11 @@ MEMORY_ERRORS = {
     "cuda": lambda: torch.OutOfMemoryError("CUDA out of memory."),
     "cpu": cpu_allocator_error,
     "python": MemoryError,
+    "c++": lambda: RuntimeError("std::bad_alloc"),
+    "cuda itself": lambda: torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"),
+    "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "cudnn": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "cudnn 9": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
 }
 every_memory_error = pytest.mark.parametrize("error", MEMORY_ERRORS.values(), ids=MEMORY_ERRORS)
 

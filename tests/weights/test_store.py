@@ -14,6 +14,7 @@ import tiny
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights import store
+from upscaling.weights.catalogue import wheel
 from upscaling.weights.store import file_name, write
 
 ENTRY = weights.entry("realesr-animevideov3")
@@ -115,6 +116,23 @@ def test_file_without_an_origin_is_refused(tmp_path: Path) -> None:
     assert "is damaged" in failure(tmp_path)
 
 
+@pytest.mark.parametrize("kept", [wheel().sha256, ENTRY.sha256], ids=["wheel's", "official, as older versions wrote"])
+def test_weights_from_the_wheel_name_the_wheels_checksum(tmp_path: Path, kept: str) -> None:
+    path = write(STATE, ENTRY, wheel().source, tmp_path)
+    with store.safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    assert metadata["origin_sha256"] == wheel().sha256
+    store.save_file(STATE, path, metadata | {"origin_sha256": kept})
+    assert weights.load(ENTRY, tmp_path).source == wheel().source
+
+
+def test_the_wheels_checksum_is_refused_for_another_source(tmp_path: Path) -> None:
+    path = write(STATE, ENTRY, "elsewhere", tmp_path)
+    metadata = {"source": "elsewhere", "sha256": store._digest(STATE), "origin_sha256": wheel().sha256}
+    store.save_file(STATE, path, metadata)
+    assert "another network" in failure(tmp_path)
+
+
 def test_file_can_be_read_by_other_users(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
@@ -155,7 +173,7 @@ def test_what_a_killed_writer_left_is_never_read_and_removed_once_nobody_writes_
     assert {path.name for path in cache.iterdir()} == {FILE, young.name, others.name}
 
 
-def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -164,14 +182,43 @@ def test_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.code is Code.WEIGHTS
-    assert raised.value.message.startswith(f"{tmp_path / FILE} cannot be written (")
+    assert raised.value.message.startswith(f"the weights file {FILE} cannot be written (")
+    assert str(tmp_path) not in raised.value.message
+    assert f"{tmp_path / FILE} cannot be written: " in caplog.text
     assert raised.value.message.endswith("Name a writable folder in UPSCALING_CACHE.")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_cache_that_is_a_file_is_told(cache: Path, tmp_path: Path, fetches: list[str]) -> None:
     cache.write_bytes(b"")
-    assert "cannot be written" in failure(tmp_path)
+    message = failure(tmp_path)
+    assert "cannot be written" in message
+    assert str(tmp_path) not in message
+
+
+def test_file_that_cannot_be_opened_is_told_without_its_path(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / FILE).mkdir()
+    message = failure(tmp_path)
+    assert message.startswith(f"the weights file {FILE} ")
+    assert str(tmp_path) not in message
+    assert f"{tmp_path / FILE} cannot be read: " in caplog.text
+
+
+def test_folder_that_may_not_be_searched_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "exists", refused)
+    assert failure(tmp_path) == (
+        f"the weights file {FILE} cannot be read (Permission denied). Let the server's user read it, or remove it."
+    )
+
+
+def test_credentials_that_an_older_version_kept_are_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    write(STATE, ENTRY, "https://us3r:pa55@host/a.pth?key=t0ken", tmp_path)
+    assert weights.load(ENTRY, tmp_path).source == "https://host/a.pth"
+    assert [secret for secret in ("us3r", "pa55", "t0ken") if secret in caplog.text] == []
 
 
 def test_two_writers_at_once_both_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

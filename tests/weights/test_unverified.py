@@ -77,12 +77,25 @@ def test_weights_without_a_checksum_are_kept_and_read_again_without_asking(
     monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))
     monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
     first = weights.load(entry, tmp_path / "baked")
-    monkeypatch.delenv("UNVERIFIED_WEIGHTS")
     again = weights.load(entry, tmp_path / "baked")
     assert again.source == first.source
     assert host.paths == ["/tiny.pth"]
     with safe_open(tmp_path / file_name(entry), framework="pt") as file:
         assert "origin_sha256" not in file.metadata()
+
+
+def test_weights_without_a_checksum_in_the_cache_need_leave_and_baked_ones_do_not(
+    host: Site, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
+    cached = weights.load(entry, tmp_path / "baked")
+    monkeypatch.delenv("UNVERIFIED_WEIGHTS")
+    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: .*Set UNVERIFIED_WEIGHTS=1"):
+        weights.load(entry, tmp_path / "baked")
+    (tmp_path / "cache").rename(tmp_path / "baked")
+    assert weights.load(entry, tmp_path / "baked").source == cached.source
+    assert host.paths == ["/tiny.pth"]
 
 
 class Harm:

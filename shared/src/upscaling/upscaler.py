@@ -67,7 +67,7 @@ class Upscaler:
         except UpscalingError as error:
             if error.code is not Code.NONFINITE or fast is torch.float32:
                 raise
-        tally.begin_again()
+        tally.retries += 1
         return take(self._rows(image, width, height, tile, tally, torch.float32))
 
     def _rows(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally, dtype: torch.dtype) -> Rows:
@@ -79,7 +79,8 @@ class Upscaler:
             enlarges_alpha = has_own_alpha and network.scale > 1
             size, target = (image.height, image.width), (height, width)
             route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
-            tally.total_work = route.work * (2 if enlarges_alpha else 1)
+            # On top of what is done: one count may serve several pictures, or one that is begun anew.
+            tally.total_work = tally.work + route.work * (2 if enlarges_alpha else 1)
             through = partial(enlarge, route, network, tally=tally)  # pixels → bands
             if image.alpha is None:
                 for rows in resized(route, through(image.pixels)):
@@ -99,8 +100,11 @@ class Upscaler:
     def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
         """One more where the result is below the target in both directions: then it is smaller than the target."""
         passes = 1
-        while passes < self.passes and all(
-            side * network.scale**passes < wanted for side, wanted in zip(size, target, strict=True)
+        # A network that enlarges nothing leaves the result below the target for ever.
+        while (
+            network.scale > 1
+            and passes < self.passes
+            and all(side * network.scale**passes < wanted for side, wanted in zip(size, target, strict=True))
         ):
             passes += 1
         return passes

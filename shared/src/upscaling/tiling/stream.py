@@ -45,11 +45,6 @@ class Tally:
         if self.on_progress is not None:
             self.on_progress(self.work / self.total_work)
 
-    def begin_again(self) -> None:
-        """Counts the whole picture as one to be done again."""
-        self.retries += 1
-        self.work = 0
-
 
 @dataclass
 class _Budget:

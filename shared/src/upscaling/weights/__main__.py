@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import logging
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 from upscaling.errors import UpscalingError
-from upscaling.weights import entry, of_model, put
+from upscaling.weights import Entry, entry, of_model, put
 from upscaling.weights.store import file_name
 
 
-def main(model: str, folder: str, *names: str) -> int:
-    """Fetches all networks of the model, or those named; says which failed; 0 if none did."""
-    wanted_names = names or [wanted.name for wanted in of_model(model)]
-    failed = 0
-    for name in wanted_names:
+def main(arguments: Sequence[str]) -> int:
+    """Fetches all networks of the model, or those named; says which failed or were left out; 0 if none failed."""
+    parser = ArgumentParser(prog="python -m upscaling.weights", description="Puts a model's weights into a folder.")
+    parser.add_argument("model")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("networks", nargs="*", help="all of the model where none is named")
+    parser.add_argument(
+        "--verified-only", action="store_true", help="leave out those that nobody has published a checksum of"
+    )
+    options = parser.parse_args(arguments)
+    names: list[str] = options.networks or [wanted.name for wanted in of_model(options.model)]
+    there = failed = 0
+    for name in names:
         try:
             wanted = entry(name)
-            kept = Path(folder) / file_name(wanted)
-            path = kept if kept.exists() else put(wanted, Path(folder))
+            if options.verified_only and wanted.sha256 is None:
+                sys.stderr.write(f"{name} is left out: nobody has published a checksum of {wanted.file}.\n")
+                continue
+            path = _kept(wanted, options.folder)
+            there += 1
             sys.stderr.write(f"{path}  ({wanted.licence}, {path.stat().st_size / 1e6:.1f} MB)\n")
         except UpscalingError as error:
             failed += 1
             sys.stderr.write(f"{error}\n")
-    sys.stderr.write(f"{len(wanted_names) - failed} of {len(wanted_names)} networks are in {folder}.\n")
-    return 1 if failed or not wanted_names else 0
+    sys.stderr.write(f"{there} of {len(names)} networks are in {options.folder}.\n")
+    return 1 if failed or not there else 0
+
+
+def _kept(wanted: Entry, folder: Path) -> Path:
+    path = folder / file_name(wanted)
+    return path if path.exists() else put(wanted, folder)
 
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(main(sys.argv[1:]))

