@@ -23,7 +23,7 @@ class Workspace:
 
     @classmethod
     def open(cls) -> Workspace:
-        """Makes the folder, and lets Python's temporary files, so also Cog's downloads, land in it.
+        """Makes the folder, and lets Python's temporary files land in it.
 
         Folders that killed processes left beside it are removed.
         """
@@ -41,16 +41,14 @@ class Workspace:
         """Whether the folder is there and can be written to."""
         return self.folder.is_dir() and os.access(self.folder, os.W_OK)
 
-    def begin(self, *inputs: object) -> Path:
-        """Removes what earlier requests left, keeps this one's inputs, and returns a folder for its result.
+    def begin(self) -> Path:
+        """Removes what earlier requests left, and returns a folder for this one's picture and result.
 
         Cog reads a returned file after `run` has ended and never deletes it, so the next request does.
         Raises E_ENCODE where the folder cannot be used.
         """
         try:
             for leftover in self.folder.iterdir():
-                if leftover in inputs:
-                    continue
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from upscaling.errors import Code, UpscalingError
 
 MEGAPIXEL = 1_000_000  # pixels
+_BYTES_A_PIXEL = 8  # the largest that is read: RGB and alpha in 16 bit, not compressed
+_BYTES_BESIDE = 16 << 20  # profiles and other metadata
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,11 @@ class Limits:
             input_megapixels=_positive("UPSCALING_MAX_INPUT_MP", cls.input_megapixels),
             output_megapixels=_positive("UPSCALING_MAX_OUTPUT_MP", cls.output_megapixels),
         )
+
+    @property
+    def input_bytes(self) -> int:
+        """The longest file that a picture within the limit makes."""
+        return int(self.input_megapixels * MEGAPIXEL * _BYTES_A_PIXEL) + _BYTES_BESIDE
 
     def check_input(self, width: int, height: int) -> None:
         """Refuses an input above the limit with E_TOO_LARGE."""
