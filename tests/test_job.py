@@ -111,6 +111,8 @@ def test_target_size_is_exact_where_asked_and_within_half_a_pixel_elsewhere(
         (Code.INPUT, {"denoise_strength": math.nan, "network": "realesr-general-x4v3"}),
         (Code.INPUT, {"denoise_strength": 0.5}),
         (Code.TOO_LARGE, {"width": 1_000_000}),
+        (Code.TOO_LARGE, {"width": 256_000_000, "height": 1}),
+        (Code.TOO_LARGE, {"width": 50, "height": 5_000_000}),
         (Code.TOO_LARGE, {"width": 16_384, "height": 1, "output_format": "webp"}),
         (Code.TOO_LARGE, {"width": 1, "height": 65_501, "output_format": "jpg"}),
     ],

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from upscaling.errors import Code, UpscalingError
 
 MEGAPIXEL = 1_000_000  # pixels
+LONGEST_SIDE = 100_000
+"""Pixels of a result: some of the memory at work grows with a side alone, however small the area."""
 _BYTES_A_PIXEL = 8  # the largest that is read: RGB and alpha in 16 bit, not compressed
 _BYTES_BESIDE = 16 << 20  # profiles and other metadata
 
@@ -46,10 +48,11 @@ class Limits:
             )
 
     def check_output(self, width: int, height: int, source_width: int, source_height: int) -> None:
-        """Refuses an output above the limit with E_TOO_LARGE, naming the largest factor that fits."""
+        """Refuses an output above the limit, or longer than LONGEST_SIDE, with E_TOO_LARGE."""
         most = self.output_megapixels * MEGAPIXEL
         if width * height > most:
-            percent = int((most / (source_width * source_height)) ** 0.5 * 100)
+            longer = max(source_width, source_height)
+            percent = int(min((most / (source_width * source_height)) ** 0.5, LONGEST_SIDE / longer) * 100)
             while _scaled(source_width, percent) * _scaled(source_height, percent) > most:
                 percent -= 1  # both sides were rounded up
             raise UpscalingError(
@@ -57,6 +60,10 @@ class Limits:
                 f"the result would be {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
                 f" {self.output_megapixels:g} MP. The largest scale that fits this picture is"
                 f" {percent / 100:g}; or raise UPSCALING_MAX_OUTPUT_MP.",
+            )
+        if max(width, height) > LONGEST_SIDE:
+            raise UpscalingError(
+                Code.TOO_LARGE, f"the result would be {width}×{height}; ask for {LONGEST_SIDE} pixels a side at most."
             )
 
 
