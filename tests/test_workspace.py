@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -119,3 +120,12 @@ def test_folder_that_is_not_writable_is_told(workspace: Workspace) -> None:
     assert not workspace.is_usable()
     with pytest.raises(UpscalingError, match=r"E_ENCODE: .*work folder cannot be used \(Permission denied\)"):
         workspace.begin()
+
+
+def test_full_disk_is_told_unless_the_next_request_sweeps_it_free(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1 << 30, 1 << 30, 0))
+    assert not workspace.is_usable()
+    (workspace.begin() / "output.png").write_bytes(bytes(1 << 20))
+    assert workspace.is_usable()

@@ -13,6 +13,7 @@ from pathlib import Path
 from upscaling.errors import Code, UpscalingError
 
 _PREFIX = "upscaling-work-"
+_LEAST_ROOM = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,18 @@ class Workspace:
         return cls(folder)
 
     def is_usable(self) -> bool:
-        """Whether the folder is there and can be written to."""
-        return self.folder.is_dir() and os.access(self.folder, os.W_OK)
+        """Whether the folder is there and can be written to, and its disk has room once the last result is swept."""
+        if not (self.folder.is_dir() and os.access(self.folder, os.W_OK)):
+            return False
+        return shutil.disk_usage(self.folder).free + self._held() >= _LEAST_ROOM
+
+    def _held(self) -> int:
+        """Bytes of files in the folder, of which some may go at any time."""
+        held = 0
+        for path in self.folder.rglob("*"):
+            with suppress(OSError):
+                held += path.lstat().st_size
+        return held
 
     def begin(self) -> Path:
         """Removes what earlier requests left, and returns a folder for this one's picture and result.
