@@ -47,9 +47,10 @@ class Workspace:
     def _held(self) -> int:
         """Bytes of files in the folder, of which some may go at any time."""
         held = 0
-        for path in self.folder.rglob("*"):
-            with suppress(OSError):
-                held += path.lstat().st_size
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(OSError):
+                    held += (Path(folder) / name).lstat().st_size
         return held
 
     def begin(self) -> Path:
