@@ -56,7 +56,7 @@ def test_insisting_on_a_gpu_that_is_not_there_fails(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("wanted", ["gpu", "CPU", "cuda:0", " "])
 def test_unknown_devices_are_refused(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
     monkeypatch.setenv("UPSCALING_DEVICE", wanted)
-    with pytest.raises(UpscalingError, match=f"E_DEVICE: UPSCALING_DEVICE is '{wanted}'; set it to cuda or cpu"):
+    with pytest.raises(UpscalingError, match=f"E_INPUT: UPSCALING_DEVICE is '{wanted}'; set it to cuda or cpu"):
         choose_device()
 
 
@@ -130,3 +130,11 @@ def test_cpu_without_a_description_is_no_error(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(device, "_CPU_INFO", tmp_path / "absent")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert choose_dtype(CPU, fp16_safe=True) is torch.float32
+
+
+@pytest.mark.parametrize("name", ["UPSCALING_DEVICE", "UPSCALING_DTYPE"])
+def test_values_of_the_environment_that_are_none_are_told_at_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
+    monkeypatch.setenv(name, "abacus")
+    with pytest.raises(UpscalingError, match=f"E_INPUT: {name} is 'abacus'"):
+        device.check_environment()

@@ -163,3 +163,12 @@ def test_reducing_tall_pictures_holds_a_few_rows_only() -> None:
     tracemalloc.stop()
     assert (reduced == 7).all()
     assert peak < 12e6  # bytes; the rows that one block of results reads are 15 MB as fp32
+
+
+def test_enlarging_low_pictures_holds_a_few_rows_only() -> None:
+    tracemalloc.start()
+    rows = sum(len(band) for band in resample(iter([noise(60, 64)]), (60, 64), (30_000, 64)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows == 30_000
+    assert peak < 6e6  # bytes; all rows as fp32 are 23 MB

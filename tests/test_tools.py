@@ -123,6 +123,13 @@ def test_output_gets_the_name_asked_for_or_its_own(tmp_path: Path, monkeypatch: 
     assert contents == {"output.png": b"inline", "wanted.png": b"inline", "output.webp": b"uploaded"}
 
 
+def test_results_that_were_uploaded_elsewhere_are_fetched(elsewhere: Site, tmp_path: Path) -> None:
+    url = elsewhere.answer("/results/output.png?signed=1", Answer(b"uploaded"))
+    assert predict.save(url, tmp_path, tmp_path / "wanted.png").read_bytes() == b"uploaded"
+    with pytest.raises(predict.PredictionError, match=r"put the result at .*absent\.png, which cannot be read"):
+        predict.save(f"{elsewhere.url}/absent.png", tmp_path, tmp_path / "other.png")
+
+
 def test_receiver_keeps_files_inside_its_folder(tmp_path: Path) -> None:
     (tmp_path / "received").mkdir()
     with predict.receiver(tmp_path / "received") as url:

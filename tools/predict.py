@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +28,7 @@ from local_server import ROOT, ServerError, open_url, running
 
 BUSY_FOR = 600  # seconds to keep asking a server that answers 409
 _BUSY_PAUSE = 0.5  # seconds
+_FETCHED_WITHIN = 60  # seconds without a byte
 _CODED = re.compile(r"E_[A-Z_]+: .*", re.DOTALL)
 
 
@@ -142,17 +144,30 @@ def receiver(folder: Path) -> Iterator[str]:
 
 
 def save(output: str, received: Path, wanted: Path | None) -> Path:
-    """Puts a prediction's output file where the caller wants it, else here under its own name."""
+    """Puts a prediction's output file where the caller wants it, else here under its own name.
+
+    A server that was there already uploads to a place of its own: the file is fetched from there.
+    Raises PredictionError where that cannot be.
+    """
     if output.startswith("data:"):
         head, _, content = output.partition(",")
         extension = mimetypes.guess_extension(head[5:].partition(";")[0]) or ""
         target = wanted or Path(f"output{extension}")
         target.write_bytes(base64.b64decode(content))
         return target
-    name = Path(output).name
+    name = Path(urllib.parse.urlsplit(output).path).name
     target = wanted or Path(name)
-    target.write_bytes((received / name).read_bytes())
+    uploaded = received / name
+    target.write_bytes(uploaded.read_bytes() if uploaded.is_file() else _fetched(output))
     return target
+
+
+def _fetched(url: str) -> bytes:
+    try:
+        with open_url(url, timeout=_FETCHED_WITHIN) as answer:
+            return answer.read()
+    except (OSError, ValueError) as error:
+        raise PredictionError(f"the server put the result at {url}, which cannot be read ({error}).") from error
 
 
 def main(arguments: list[str]) -> int:

@@ -4,7 +4,8 @@ import pathlib
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.job import Request, require_file, upscale_file
+from upscaling.incoming import received
+from upscaling.job import Request, upscale_file
 from upscaling.library import Library
 from upscaling.progress import Progress
 from upscaling.startup import start
@@ -12,7 +13,7 @@ from upscaling.startup import start
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        self.workspace = start()
+        self.workspace = start(Path)
         self.library = Library("real-esrgan", baked=pathlib.Path(__file__).parent / "weights")
 
     def healthcheck(self) -> bool:
@@ -75,19 +76,19 @@ class Runner(BaseRunner):
             le=100,
         ),
     ) -> Path:
-        folder = self.workspace.begin(image)
-        source = require_file(image, Path)
-        request = Request(
-            network=model,
-            scale=scale,
-            width=width,
-            height=height,
-            tile_size=tile_size,
-            output_format=output_format,
-            output_quality=output_quality,
-            denoise_strength=denoise_strength,
-            second_pass=second_pass,
-            seamless=seamless,
-        )
-        result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(model))
+        folder = self.workspace.begin()
+        with received(image, folder) as source:
+            request = Request(
+                network=model,
+                scale=scale,
+                width=width,
+                height=height,
+                tile_size=tile_size,
+                output_format=output_format,
+                output_quality=output_quality,
+                denoise_strength=denoise_strength,
+                second_pass=second_pass,
+                seamless=seamless,
+            )
+            result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(model))
         return Path(result)

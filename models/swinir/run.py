@@ -5,7 +5,8 @@ import pathlib
 from cog import BaseRunner, Input, Path
 
 from upscaling.images import Limits, probe
-from upscaling.job import Request, require_file, upscale_file
+from upscaling.incoming import received
+from upscaling.job import Request, upscale_file
 from upscaling.library import Library
 from upscaling.progress import Progress
 from upscaling.startup import start
@@ -16,7 +17,7 @@ MOST_NETWORKS = 2  # of sixteen; a caller who stays with one or two tasks never 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        self.workspace = start()
+        self.workspace = start(Path)
         self.library = Library("swinir", baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
 
     def healthcheck(self) -> bool:
@@ -79,17 +80,17 @@ class Runner(BaseRunner):
             le=100,
         ),
     ) -> Path:
-        folder = self.workspace.begin(image)
-        source = require_file(image, Path)
-        task = choose(task_type, noise, jpeg, probe(source, Limits.from_environment()).is_grey)
-        request = Request(
-            network=task.network,
-            scale=task.scale if scale is None else scale,
-            width=width,
-            height=height,
-            tile_size=tile_size,
-            output_format=output_format,
-            output_quality=output_quality,
-        )
-        result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(task.network))
+        folder = self.workspace.begin()
+        with received(image, folder) as source:
+            task = choose(task_type, noise, jpeg, probe(source, Limits.from_environment()).is_grey)
+            request = Request(
+                network=task.network,
+                scale=task.scale if scale is None else scale,
+                width=width,
+                height=height,
+                tile_size=tile_size,
+                output_format=output_format,
+                output_quality=output_quality,
+            )
+            result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(task.network))
         return Path(result)

@@ -127,7 +127,7 @@ def test_equal_requests_give_equal_bytes_whatever_came_between(server: Client, o
 def test_denoise_strength_goes_from_the_twin_to_the_network(server: Client, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(picture(10, 7))
     image, library = decode(tmp_path / "picture.png", Limits()), Library("real-esrgan", baked=cache)
-    twin = Upscaler(lambda dtype: tiny.network(STATES[TWIN], dtype), torch.float32)
+    twin = Upscaler(lambda dtype: tiny.network(STATES[TWIN], dtype), library.upscaler(GENERAL).dtype)
     results = []
     for strength in (0, 0.25, 0.5, 1):
         expected = library.upscaler(GENERAL, strength).upscale(image, 40, 28, TileSize(256, 256)).pixels

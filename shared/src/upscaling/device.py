@@ -21,14 +21,19 @@ for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "32")
 
 
+def check_environment() -> None:
+    """Raises what `choose_device` and `choose_dtype` raise, before the first request asks."""
+    choose_dtype(choose_device(), fp16_safe=True)
+
+
 def choose_device() -> torch.device:
     """The GPU where one is usable, else the CPU; UPSCALING_DEVICE (cuda or cpu) insists.
 
-    Raises E_DEVICE where the device insisted on is not usable.
+    Raises E_INPUT for another value, E_DEVICE where the device insisted on is not usable.
     """
     wanted = os.environ.get("UPSCALING_DEVICE", "")
     if wanted not in ("", "cuda", "cpu"):
-        raise UpscalingError(Code.DEVICE, f"UPSCALING_DEVICE is {wanted!r}; set it to cuda or cpu, or leave it out.")
+        raise UpscalingError(Code.INPUT, f"UPSCALING_DEVICE is {wanted!r}; set it to cuda or cpu, or leave it out.")
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():

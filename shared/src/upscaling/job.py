@@ -62,18 +62,6 @@ class Request:
     """Whether the picture continues with itself on all sides."""
 
 
-def require_file(image: object, downloaded: type[Path]) -> Path:
-    """The input picture's path, if it is one that Cog downloaded; else E_INPUT, before anything opens it.
-
-    Cog hands over strings that are neither http nor data URLs as they are, local paths included.
-    """
-    if isinstance(image, downloaded):
-        return image
-    raise UpscalingError(
-        Code.INPUT, f"image is {str(image)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
-    )
-
-
 def upscale_file(
     source: Path, folder: Path, request: Request, library: Library, record: Record, progress: Callable[[float], object]
 ) -> Path:

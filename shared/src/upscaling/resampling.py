@@ -61,16 +61,27 @@ def resample(
         rows = _resample_columns(band, across)
         del band  # this frame stays alive while the rows are encoded
         bottom = top + len(rows)
-        while waiting and waiting[0].first < bottom:
-            block = waiting.popleft()
-            begun.append((block, np.zeros((len(block.weights), *rows.shape[1:]), np.float32)))
         for block, sums in begun:
-            first, end = max(block.first, top), min(block.end, bottom)
-            weights = block.weights[:, first - block.first : end - block.first]
-            sums += np.tensordot(weights, rows[first - top : end - top], axes=1)
+            _add(sums, block, rows, top)
         while begun and begun[0][0].end <= bottom:
             yield _rounded(begun.popleft()[1], dtype)
+        # One after the other: much enlarged, these rows reach so many blocks that their sums would fill the memory.
+        while waiting and waiting[0].first < bottom:
+            block = waiting.popleft()
+            sums = np.zeros((len(block.weights), *rows.shape[1:]), np.float32)
+            _add(sums, block, rows, top)
+            if block.end <= bottom:
+                yield _rounded(sums, dtype)
+            else:
+                begun.append((block, sums))
         top = bottom
+
+
+def _add(sums: _Floats, block: _Block, rows: _Floats, top: int) -> None:
+    """Adds to a block's results what the rows from `top` on give to them."""
+    first, end = max(block.first, top), min(block.end, top + len(rows))
+    weights = block.weights[:, first - block.first : end - block.first]
+    sums += np.tensordot(weights, rows[first - top : end - top], axes=1)
 
 
 def _resample_columns(band: Pixels, blocks: list[_Block]) -> _Floats:

@@ -13,6 +13,7 @@ from pathlib import Path
 from upscaling.errors import Code, UpscalingError
 
 _PREFIX = "upscaling-work-"
+_LEAST_ROOM = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Workspace:
 
     @classmethod
     def open(cls) -> Workspace:
-        """Makes the folder, and lets Python's temporary files, so also Cog's downloads, land in it.
+        """Makes the folder, and lets Python's temporary files land in it.
 
         Folders that killed processes left beside it are removed.
         """
@@ -38,19 +39,28 @@ class Workspace:
         return cls(folder)
 
     def is_usable(self) -> bool:
-        """Whether the folder is there and can be written to."""
-        return self.folder.is_dir() and os.access(self.folder, os.W_OK)
+        """Whether the folder is there and can be written to, and its disk has room once the last result is swept."""
+        if not (self.folder.is_dir() and os.access(self.folder, os.W_OK)):
+            return False
+        return shutil.disk_usage(self.folder).free + self._held() >= _LEAST_ROOM
 
-    def begin(self, *inputs: object) -> Path:
-        """Removes what earlier requests left, keeps this one's inputs, and returns a folder for its result.
+    def _held(self) -> int:
+        """Bytes of files in the folder, of which some may go at any time."""
+        held = 0
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                with suppress(OSError):
+                    held += (Path(folder) / name).lstat().st_size
+        return held
+
+    def begin(self) -> Path:
+        """Removes what earlier requests left, and returns a folder for this one's picture and result.
 
         Cog reads a returned file after `run` has ended and never deletes it, so the next request does.
         Raises E_ENCODE where the folder cannot be used.
         """
         try:
             for leftover in self.folder.iterdir():
-                if leftover in inputs:
-                    continue
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from upscaling.errors import Code, UpscalingError
 
 MEGAPIXEL = 1_000_000  # pixels
+LONGEST_SIDE = 100_000
+"""Pixels of a result: some of the memory at work grows with a side alone, however small the area."""
+_BYTES_A_PIXEL = 8  # the largest that is read: RGB and alpha in 16 bit, not compressed
+_BYTES_BESIDE = 16 << 20  # profiles and other metadata
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Limits:
             output_megapixels=_positive("UPSCALING_MAX_OUTPUT_MP", cls.output_megapixels),
         )
 
+    @property
+    def input_bytes(self) -> int:
+        """The longest file that a picture within the limit makes."""
+        return int(self.input_megapixels * MEGAPIXEL * _BYTES_A_PIXEL) + _BYTES_BESIDE
+
     def check_input(self, width: int, height: int) -> None:
         """Refuses an input above the limit with E_TOO_LARGE."""
         if width * height > self.input_megapixels * MEGAPIXEL:
@@ -39,10 +48,11 @@ class Limits:
             )
 
     def check_output(self, width: int, height: int, source_width: int, source_height: int) -> None:
-        """Refuses an output above the limit with E_TOO_LARGE, naming the largest factor that fits."""
+        """Refuses an output above the limit, or longer than LONGEST_SIDE, with E_TOO_LARGE."""
         most = self.output_megapixels * MEGAPIXEL
         if width * height > most:
-            percent = int((most / (source_width * source_height)) ** 0.5 * 100)
+            longer = max(source_width, source_height)
+            percent = int(min((most / (source_width * source_height)) ** 0.5, LONGEST_SIDE / longer) * 100)
             while percent > 0 and _scaled(source_width, percent) * _scaled(source_height, percent) > most:
                 percent -= 1  # both sides were rounded up
             fitting = (
@@ -52,6 +62,10 @@ class Limits:
                 Code.TOO_LARGE,
                 f"the result would be {width}×{height}, {width * height / MEGAPIXEL:.1f} MP; the limit is"
                 f" {self.output_megapixels:g} MP. {fitting}; or raise UPSCALING_MAX_OUTPUT_MP.",
+            )
+        if max(width, height) > LONGEST_SIDE:
+            raise UpscalingError(
+                Code.TOO_LARGE, f"the result would be {width}×{height}; ask for {LONGEST_SIDE} pixels a side at most."
             )
 
 
