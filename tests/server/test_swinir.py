@@ -48,14 +48,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed."""
-    with serving(MODEL, tmp_path_factory.mktemp("server"), cache) as client:
+    with serving(MODEL, tmp_path_factory.mktemp("server"), cache, UNVERIFIED_WEIGHTS="1") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def open_server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A server without its schema, so only the package checks inputs."""
-    with serving(MODEL, tmp_path_factory.mktemp("open"), cache, schema=False) as client:
+    with serving(MODEL, tmp_path_factory.mktemp("open"), cache, schema=False, UNVERIFIED_WEIGHTS="1") as client:
         yield client
 
 
