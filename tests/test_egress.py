@@ -214,7 +214,7 @@ try:
     fetch(entry)
 except UpscalingError as error:
     assert error.code is Code.WEIGHTS
-    assert "SHA256 hash of downloaded file" in str(error), error
+    assert "what came has not the checksum" in str(error), error
 assert refused(get)
 """,
         inside.url,
