@@ -45,7 +45,10 @@ def _of_png(data: Mapping) -> tuple[int, int] | None:
     if b"iCCP" in chunks:
         return None
     if b"cICP" in chunks:
-        return number(data, chunks[b"cICP"], "B"), number(data, chunks[b"cICP"] + 1, "B")
+        primaries, transfer, matrix, is_full = (number(data, chunks[b"cICP"] + index, "B") for index in range(4))
+        if matrix or is_full != 1:
+            raise _other("PNG", "samples of video, YCbCr or of narrow range (cICP),")
+        return primaries, transfer
     if b"sRGB" in chunks:
         return None
     if b"gAMA" in chunks:

@@ -14,10 +14,11 @@ import numpy as np
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.colours import is_display_p3
 from upscaling.images.formats import sniff
+from upscaling.images.gif import check_canvas
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
-from upscaling.images.jpeg import fill_gaps, refuse_missing_pixels
+from upscaling.images.jpeg import refuse_missing_pixels, straighten
 from upscaling.images.limits import Limits
-from upscaling.images.mapped import Mapping, mapped, number
+from upscaling.images.mapped import Mapping, mapped
 from upscaling.images.metadata import hide_in_webp
 from upscaling.images.pngclaims import refuse_claims
 from upscaling.images.several import animation
@@ -33,7 +34,6 @@ _LOADERS = {
     "TIFF": "tiffload_source",
     "GIF": "gifload_source",
 }
-_GIF_CANVAS = 6  # the offset of its width and height
 _DEPTHS = {"uchar": 8, "ushort": 16}  # libvips sample format → bits
 _RGB_OR_GREY = {"b-w", "grey16", "srgb", "rgb16"}
 _LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample format
@@ -97,12 +97,11 @@ def _open(path: Path, limits: Limits) -> Any:
     data = mapped(path)
     name = sniff(data)
     if name == "JPEG":
-        fill_gaps(data)
+        straighten(data)
     if name == "WebP":
         hide_in_webp(data)
-    if name == "GIF" and len(data) >= _GIF_CANVAS + 4:
-        # libvips takes the size of the first frame, and memory for the canvas.
-        limits.check_input(number(data, _GIF_CANVAS, "<H"), number(data, _GIF_CANVAS + 2, "<H"))
+    if name == "GIF":
+        check_canvas(data, limits)
     source = pyvips.Source.new_from_memory(data)
     # At "truncated" libvips would take a TIFF that is cut off.
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")

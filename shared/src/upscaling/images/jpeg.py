@@ -1,4 +1,4 @@
-"""What libjpeg warns of in a JPEG: which of it means that pixels are missing."""
+"""What libjpeg warns of in a JPEG: which of it means that pixels are missing, and what it does not warn of."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ import struct
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping, number
 
-_SCAN = 0xDA  # the marker of the first compressed data
+# ITU-T T.81, table B.1: markers by their second byte.
+_END, _SCAN, _JFIF = 0xD9, 0xDA, 0xE0
+_PROGRESSIVE, _SEQUENTIAL = {0xC2, 0xCA}, {0xC0, 0xC1, 0xC9}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed zeros and restarts belong to the scan
+_ALL_COEFFICIENTS = b"\x00\x3f\x00"
+_SEGMENTS_READ = 10_000  # a bound on what is walked through, far above any real file's
 
 # libjpeg's own words; bytes too many before the end of the file (0xd9) harm nothing.
 _DAMAGE = re.compile(
@@ -18,29 +24,79 @@ _DAMAGE = re.compile(
 )
 
 
-def fill_gaps(data: Mapping) -> None:
-    """Makes stray bytes between a JPEG's headers the fill bytes that its standard allows there.
+def straighten(data: Mapping) -> None:
+    """Mends in the mapping what libjpeg warns of and reads all the same: it tells the first of its warnings only.
 
-    libjpeg tells the first of its warnings only, and the one for them would hide all others.
+    Stray bytes between headers become the fill bytes that the standard allows there, the revision of JFIF
+    and the parameters of a sequential scan become what they are taken for. Raises E_DECODE where scans never
+    came, of which libjpeg says nothing, and for more than 10,000 segments.
     """
-    at = 2
+    scans, at = _Scans(), 2
     try:
-        while (marker := data.find(b"\xff", at)) >= 0:
-            data[at:marker] = b"\xff" * (marker - at)
-            while (kind := number(data, marker, "B")) == 0xFF:
-                marker += 1
-            if kind == 0:
-                data[marker : marker + 1] = b"\xff"
-                at = marker
+        for _ in range(_SEGMENTS_READ):
+            kind, body = _next_marker(data, at)
+            if kind is None or kind == _END:
+                break
+            if kind in _WITHOUT_LENGTH:
+                at = body
+                continue
+            at = body + number(data, body, ">H")
+            segment = data[body + 2 : at]
+            if kind == _JFIF and segment.startswith(b"JFIF\0") and len(segment) > 5:
+                data[body + 7] = 1
+            elif kind in _PROGRESSIVE | _SEQUENTIAL:
+                scans = _Scans(kind, segment)
             elif kind == _SCAN:
-                return
-            else:
-                at = marker + 1 + (0 if kind in _WITHOUT_LENGTH else number(data, marker + 1, ">H"))
+                if scans.kind in _SEQUENTIAL and at <= len(data):
+                    data[at - 3 : at] = _ALL_COEFFICIENTS
+                    segment = segment[:-3] + _ALL_COEFFICIENTS
+                scans.add(segment)
+                behind = _BEHIND_SCAN.search(data, at)
+                at = behind.start() if behind else len(data)
+        else:
+            raise _damaged(f"it has more than {_SEGMENTS_READ:,} segments")
     except struct.error:
         return  # the decoder reports the damage
+    if kind == _END and scans.are_missing():
+        raise _damaged("scans are missing")
 
 
 def refuse_missing_pixels(warnings: str) -> None:
     """Raises E_DECODE where a warning of libjpeg means damaged pixels."""
     if found := _DAMAGE.search(warnings):
-        raise UpscalingError(Code.DECODE, f"the file is damaged or truncated ({found[0]}). Send a whole file.")
+        raise _damaged(found[0])
+
+
+def _next_marker(data: Mapping, at: int) -> tuple[int | None, int]:
+    """The second byte of the next marker, None at the file's end, and where its segment begins."""
+    found = _MARKER.search(data, at)
+    if found is None:
+        return None, at
+    data[at : found.end() - 1] = b"\xff" * (found.end() - 1 - at)
+    return found[0][-1], found.end()
+
+
+def _damaged(what: str) -> UpscalingError:
+    return UpscalingError(Code.DECODE, f"the file is damaged or truncated ({what}). Send a whole file.")
+
+
+class _Scans:
+    """Which coefficients the scans of a frame have brought, and down to which bit (T.81, B.2.2, B.2.3)."""
+
+    def __init__(self, kind: int = 0, frame: bytes = b"") -> None:
+        self.kind = kind
+        components = frame[6 : 6 + 3 * frame[5] : 3] if len(frame) > 5 else b""
+        self._lowest_bits = {component: [-1] * 64 for component in components}
+
+    def add(self, scan: bytes) -> None:
+        count = scan[0] if scan else 0
+        if len(scan) < 4 + 2 * count:
+            return
+        first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+        for component in scan[1 : 1 + 2 * count : 2]:
+            if component in self._lowest_bits:
+                for coefficient in range(first, min(last, 63) + 1):
+                    self._lowest_bits[component][coefficient] = bits & 15
+
+    def are_missing(self) -> bool:
+        return any(any(lowest) for lowest in self._lowest_bits.values())

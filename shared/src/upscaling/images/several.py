@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.images.gif import frames
 from upscaling.images.mapped import Mapping, number
 
 _CHUNKS_READ = 100_000  # a bound on what is walked through, far above any real file's
@@ -44,24 +45,7 @@ def _is_animated_png(data: Mapping) -> bool:
 
 
 def _is_animated_gif(data: Mapping) -> bool:
-    # GIF89a, sections 17–26: what a block is says its first byte.
-    at = 13 + _colours(number(data, 10, "B"))
-    pictures = 0
-    while pictures < 2 and (kind := number(data, at, "B")) in (0x21, 0x2C):
-        if kind == 0x2C:
-            pictures += 1
-            at += 11 + _colours(number(data, at + 9, "B"))
-        else:
-            at += 2
-        while length := number(data, at, "B"):
-            at += 1 + length
-        at += 1
-    return pictures == 2
-
-
-def _colours(flags: int) -> int:
-    """Bytes of a GIF's colour table."""
-    return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
+    return len(frames(data)) > 1
 
 
 def _is_animated_webp(data: Mapping) -> bool:

@@ -24,7 +24,7 @@ _PREVIEW = 1  # a bit of the subfile type
 _PALETTE, _YCBCR, _CIELAB = 3, 6, 8  # photometric interpretations
 _OLD_JPEG, _JPEG = 6, 7  # compressions
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 16: "Q", 17: "q"}  # types that libtiff takes for one
-_RATIONAL = 5  # the type of a resolution
+_SHORT, _RATIONAL = 3, 5  # the types of a palette and of a resolution
 _DEPTHS = (1, 2, 4, 8, 16, 32)  # bits; that 32 are too many, the decoder says
 _ENTRIES_READ = 4096  # as libtiff
 _RAW = b"CR"  # Canon's mark behind the header
@@ -60,12 +60,17 @@ class _Layout:
 def check_tiff(data: Mapping) -> None:
     """Refuses with E_FORMAT what libvips fails at or gives a wrong picture of; makes libvips read the rest.
 
-    A damaged directory passes: libvips reports it.
+    Raises E_DECODE for an empty directory; other damage passes: libvips reports it.
     """
     try:
         layout = _layout(data)
         entries = list(_entries(data, layout))
         trait = _misread(data, layout, entries)
+        if not entries and trait is None:
+            # libtiff calls it a failed allocation.
+            raise UpscalingError(
+                Code.DECODE, "the file is damaged or truncated (its directory is empty). Send a whole file."
+            )
         several = _has_another_page(data, layout, entries)
         if trait is None:
             _hide_unused(data, layout, entries)
@@ -107,14 +112,16 @@ def _misread(data: Mapping, layout: _Layout, entries: list[_Entry]) -> str | Non
         return f"holds samples of {tags[_BITS]} bit"
     if tags.get(_PHOTOMETRIC) == _CIELAB and tags.get(_BITS) == 8:
         return "holds Lab samples of 8 bit"
-    if tags.get(_PHOTOMETRIC) == _PALETTE and not _has_colour_map(entries, tags.get(_BITS, 1)):
+    if tags.get(_PHOTOMETRIC) == _PALETTE and not _has_colour_map(data, layout, entries, tags.get(_BITS, 1)):
         return "has a palette of 16 bit or no whole one"
     return None
 
 
-def _has_colour_map(entries: list[_Entry], bits: int) -> bool:
-    maps = [entry for entry in entries if entry.tag == _COLOUR_MAP]
-    return bits <= 8 and bool(maps) and maps[0].kind in _INTEGERS and maps[0].count == 3 * 2**bits
+def _has_colour_map(data: Mapping, layout: _Layout, entries: list[_Entry], bits: int) -> bool:
+    colours = next((entry for entry in entries if entry.tag == _COLOUR_MAP), None)
+    if colours is None or bits > 8 or colours.kind != _SHORT or colours.count != 3 * 2**bits:
+        return False
+    return number(data, colours.at + 4 + layout.width, layout.offset) + 2 * colours.count <= len(data)
 
 
 def _has_another_page(data: Mapping, layout: _Layout, entries: list[_Entry]) -> bool:
