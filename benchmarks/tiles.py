@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     upscaler = opened.upscaler(entry.name)
     image = picture(options.size, options.size)
     automatic = tile_size(AUTOMATIC, opened.device, image.width)
-    tiles = [TileSize(width, height) for width, height in product(options.widths, options.heights)]
+    tiles = [TileSize(*sides, automatic.band) for sides in product(options.widths, options.heights)]
     busy = load()
     ratios: dict[TileSize, list[float]] = {tile: [] for tile in tiles}
     automatic_seconds: list[float] = []
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
             f" {median(automatic_seconds):.2f} s long; median of {options.pairs}; load before the run {busy}.",
             table(
                 ["tile width ↓ height →", *map(str, options.heights)],
-                [[str(width), *(f"{median(ratios[TileSize(width, height)]):.2f}" for height in options.heights)]
+                [[str(width), *(f"{median(ratios[tile]):.2f}" for tile in tiles if tile.width == width)]
                  for width in options.widths],
             ),
             description("torch"),

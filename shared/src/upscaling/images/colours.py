@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from itertools import takewhile
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping, number
+from upscaling.images.parts import boxes, png_chunks
 
 _BT709, _UNSAID, _P3 = 1, 2, 12  # ITU-T H.273, table 2: primaries
 _LIKE_SRGB = {1, 2, 6, 13}  # table 3: transfer characteristics; 2 is unspecified, 13 sRGB itself
 _SRGB_GAMMA, _SRGB_CHROMATICITIES = 45_455, (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
 _NEAR = 500  # of 100,000: as writers round
-_CHUNKS_READ = 100_000
 
 
 def is_display_p3(data: Mapping, name: str) -> bool:
@@ -41,7 +41,7 @@ def _other(name: str, what: str) -> UpscalingError:
 
 
 def _of_png(data: Mapping) -> tuple[int, int] | None:
-    chunks = dict(_png_chunks(data))
+    chunks = {chunk.kind: chunk.at for chunk in takewhile(lambda chunk: chunk.kind != b"IDAT", png_chunks(data))}
     if b"iCCP" in chunks:
         return None
     if b"cICP" in chunks:
@@ -62,28 +62,11 @@ def _of_png(data: Mapping) -> tuple[int, int] | None:
     return None
 
 
-def _png_chunks(data: Mapping) -> Iterator[tuple[bytes, int]]:
-    """The kind of each chunk before the pixels, and where its content is."""
-    at = 8
-    for _ in range(_CHUNKS_READ):
-        kind = data[at + 4 : at + 8]
-        if kind in (b"", b"IDAT"):
-            return
-        yield kind, at + 8
-        at += 12 + number(data, at, ">I")
-
-
 def _of_avif(data: Mapping) -> tuple[int, int] | None:
-    at = 0
-    for _ in range(_CHUNKS_READ):
-        length = number(data, at, ">I")
-        end = at + length
-        if data[at + 4 : at + 8] == b"meta":
-            found = data.find(b"colrnclx", at, end)
-            if found < 0 or data.find(b"colrprof", at, end) >= 0 or data.find(b"colrrICC", at, end) >= 0:
-                return None
-            return number(data, found + 8, ">H"), number(data, found + 10, ">H")
-        if length < 8:
-            return None
-        at = end
-    return None
+    meta = next((box for box in boxes(data) if box.kind == b"meta"), None)
+    if meta is None:
+        return None
+    found = data.find(b"colrnclx", meta.start, meta.end)
+    if found < 0 or any(data.find(profile, meta.start, meta.end) >= 0 for profile in (b"colrprof", b"colrrICC")):
+        return None
+    return number(data, found + 8, ">H"), number(data, found + 10, ">H")

@@ -18,7 +18,7 @@ from upscaling.images.gif import check_canvas
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.jpeg import refuse_missing_pixels, straighten
 from upscaling.images.limits import Limits
-from upscaling.images.mapped import Mapping, mapped
+from upscaling.images.mapped import Mapping, damaged, mapped
 from upscaling.images.metadata import hide_in_webp
 from upscaling.images.pngclaims import refuse_claims
 from upscaling.images.several import animation
@@ -87,9 +87,7 @@ def _coded_errors() -> Generator[None]:
         raise UpscalingError(Code.DECODE, f"the file cannot be opened ({error.strerror}). Send it again.") from error
     except pyvips.Error as error:
         refuse_known_error(error)
-        raise UpscalingError(
-            Code.DECODE, f"the file is damaged or truncated ({_last_line(error)}). Send a whole file."
-        ) from error
+        raise damaged(_last_line(error)) from error
 
 
 def _open(path: Path, limits: Limits) -> Any:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import struct
 
-from upscaling.errors import Code, UpscalingError
-from upscaling.images.mapped import Mapping, number
+from upscaling.images.mapped import Mapping, damaged, number
 
 # ITU-T T.81, table B.1: markers by their second byte.
 _END, _SCAN, _JFIF = 0xD9, 0xDA, 0xE0
@@ -54,17 +53,17 @@ def straighten(data: Mapping) -> None:
                 behind = _BEHIND_SCAN.search(data, at)
                 at = behind.start() if behind else len(data)
         else:
-            raise _damaged(f"it has more than {_SEGMENTS_READ:,} segments")
+            raise damaged(f"it has more than {_SEGMENTS_READ:,} segments")
     except struct.error:
         return  # the decoder reports the damage
     if kind == _END and scans.are_missing():
-        raise _damaged("scans are missing")
+        raise damaged("scans are missing")
 
 
 def refuse_missing_pixels(warnings: str) -> None:
     """Raises E_DECODE where a warning of libjpeg means damaged pixels."""
     if found := _DAMAGE.search(warnings):
-        raise _damaged(found[0])
+        raise damaged(found[0])
 
 
 def _next_marker(data: Mapping, at: int) -> tuple[int | None, int]:
@@ -74,10 +73,6 @@ def _next_marker(data: Mapping, at: int) -> tuple[int | None, int]:
         return None, at
     data[at : found.end() - 1] = b"\xff" * (found.end() - 1 - at)
     return found[0][-1], found.end()
-
-
-def _damaged(what: str) -> UpscalingError:
-    return UpscalingError(Code.DECODE, f"the file is damaged or truncated ({what}). Send a whole file.")
 
 
 class _Scans:

@@ -22,6 +22,11 @@ def mapped(path: Path) -> Mapping:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
+def damaged(what: str) -> UpscalingError:
+    """The error for a file that is not whole."""
+    return UpscalingError(Code.DECODE, f"the file is damaged or truncated ({what}). Send a whole file.")
+
+
 def number(data: Mapping, at: int, layout: str) -> int:
     """The number at an offset, as `struct` has it; raises struct.error where the file ends before."""
     if at + struct.calcsize(layout) > len(data):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
+from itertools import islice
 
-from upscaling.errors import Code, UpscalingError
-from upscaling.images.mapped import Mapping, number
+from upscaling.images.mapped import Mapping, damaged
+from upscaling.images.parts import png_chunks
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by PNG's colour type
 _MOST_EXPANDED = 1032  # bytes that deflate makes of one, at most (zlib.net/zlib_tech.html)
@@ -21,22 +22,15 @@ def refuse_claims(data: Mapping) -> None:
     except struct.error:
         return
     if held * _MOST_EXPANDED < claimed:
-        raise UpscalingError(
-            Code.DECODE,
-            f"the file is damaged or truncated (it claims {width}×{height} pixels, and holds {held} bytes of them)."
-            " Send a whole file.",
-        )
+        raise damaged(f"it claims {width}×{height} pixels, and holds {held} bytes of them")
 
 
 def _compressed_bytes(data: Mapping, enough: int) -> int:
     """How many bytes the IDAT chunks hold; counting ends at `enough`."""
-    at, held = 8, 0
-    for _ in range(_CHUNKS_READ):
-        kind = data[at + 4 : at + 8]
-        if held > enough or kind in (b"", b"IEND"):
+    held = 0
+    for chunk in islice(png_chunks(data), _CHUNKS_READ):
+        if held > enough or chunk.kind == b"IEND":
             break
-        length = number(data, at, ">I")
-        if kind == b"IDAT":
-            held += min(length, len(data) - at)
-        at += 12 + length
+        if chunk.kind == b"IDAT":
+            held += min(chunk.length, len(data) - chunk.at)
     return held

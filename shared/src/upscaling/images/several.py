@@ -7,6 +7,7 @@ import struct
 from upscaling.errors import Code, UpscalingError
 from upscaling.images.gif import frames
 from upscaling.images.mapped import Mapping, number
+from upscaling.images.parts import boxes, png_chunks
 
 _CHUNKS_READ = 100_000  # a bound on what is walked through, far above any real file's
 _ANIMATED_WEBP = 2  # a bit of VP8X's flags
@@ -33,15 +34,14 @@ def refuse_several(data: Mapping, name: str) -> None:
 
 def _is_animated_png(data: Mapping) -> bool:
     # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
-    at = 8
-    for _ in range(_CHUNKS_READ):
-        kind = data[at + 4 : at + 8]
-        if kind in (b"", b"IDAT"):
-            return False
-        if kind == b"acTL":
-            return True
-        at += 12 + number(data, at, ">I")
-    raise UpscalingError(Code.FORMAT, f"this PNG has more than {_CHUNKS_READ:,} parts before its pixels; save it anew.")
+    for index, chunk in enumerate(png_chunks(data)):
+        if index == _CHUNKS_READ:
+            raise UpscalingError(
+                Code.FORMAT, f"this PNG has more than {_CHUNKS_READ:,} parts before its pixels; save it anew."
+            )
+        if chunk.kind in (b"acTL", b"IDAT"):
+            return chunk.kind == b"acTL"
+    return False
 
 
 def _is_animated_gif(data: Mapping) -> bool:
@@ -56,12 +56,4 @@ def _is_sequence(data: Mapping) -> bool:
     length = min(number(data, 0, ">I"), 4096)
     if b"avis" in (data[at : at + 4] for at in range(8, length, 4)):
         return True
-    at = 0
-    for _ in range(_CHUNKS_READ):
-        length = number(data, at, ">I")
-        if data[at + 4 : at + 8] == b"moov":
-            return True
-        if length < 8:
-            return False
-        at += length
-    return False
+    return any(box.kind == b"moov" for box in boxes(data))

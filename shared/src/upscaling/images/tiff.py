@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.mapped import Mapping, number
+from upscaling.images.mapped import Mapping, damaged, number
 from upscaling.images.metadata import refuse_large
 from upscaling.images.several import animation
 
@@ -68,9 +68,7 @@ def check_tiff(data: Mapping) -> None:
         trait = _misread(data, layout, entries)
         if not entries and trait is None:
             # libtiff calls it a failed allocation.
-            raise UpscalingError(
-                Code.DECODE, "the file is damaged or truncated (its directory is empty). Send a whole file."
-            )
+            raise damaged("its directory is empty")
         several = _has_another_page(data, layout, entries)
         if trait is None:
             _hide_unused(data, layout, entries)

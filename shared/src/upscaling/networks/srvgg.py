@@ -42,9 +42,7 @@ def multiple(model: Any) -> int:
 
 
 def _groups(layers: list[nn.Module]) -> list[list[nn.Module]]:
-    starts = [i for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d | OneDnnConvolution)][
-        ::_CONVOLUTIONS_PER_STAGE
-    ]
+    starts = [i for i, layer in enumerate(layers) if _is_convolution(layer)][::_CONVOLUTIONS_PER_STAGE]
     return [layers[start:end] for start, end in zip(starts, [*starts[1:], len(layers)], strict=True)]
 
 

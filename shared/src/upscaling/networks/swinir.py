@@ -38,7 +38,7 @@ def stages(model: Any) -> tuple[Stage, ...]:
         Stage(run=_across_channels(model.patch_embed.norm), halo=0, saves=("trunk",)),
         *(stage for index, block in enumerate(model.layers) for stage in _block(block, f"block {index}")),
         Stage(run=_across_channels(model.norm), halo=0),
-        *_convolutions(model.conv_after_body, "trunk"),
+        _convolutions(model.conv_after_body, "trunk"),
         _restoring_tail(model) if restores else _enlarging_tail(model),
     )
 
@@ -62,7 +62,7 @@ def _block(block: Any, name: str) -> Iterator[Stage]:
     layers = [WindowLayer.of(layer) for layer in block.residual_group.blocks]
     for first in range(0, len(layers), _LAYERS_PER_STAGE):
         yield _attention(layers[first : first + _LAYERS_PER_STAGE], saves=(name,) if first == 0 else ())
-    yield from _convolutions(block.conv, name)
+    yield _convolutions(block.conv, name)
 
 
 def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
@@ -84,12 +84,10 @@ def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
     return Stage(run=run, halo=window * sum(layer.shift > 0 for layer in layers), align=window, saves=saves)
 
 
-def _convolutions(convolution: Any, skip: str) -> Iterator[Stage]:
-    """One convolution, or a bottleneck of three, added to what was saved."""
-    if isinstance(convolution, nn.Sequential):
-        yield Stage(run=convolution[:2], halo=1)
-        convolution = convolution[2:]
-    yield Stage(run=convolution, halo=1, skip=skip, merge=torch.add)
+def _convolutions(convolution: Any, skip: str) -> Stage:
+    """One convolution of 3×3, or a bottleneck of three, 1×1 in the middle, added to what was saved."""
+    halo = 2 if isinstance(convolution, nn.Sequential) else 1
+    return Stage(run=convolution, halo=halo, skip=skip, merge=torch.add)
 
 
 def _across_channels(norm: Any) -> _Run:

@@ -80,7 +80,6 @@ def stream(
     and E_NONFINITE.
     """
     budget = _Budget(tile.width, tile.height)
-    rows_at_once = tile.rows
     saved: dict[str, Rows] = {}
     for index, (stage, extent) in enumerate(zip(network.stages, plan.extents, strict=True)):
         saved.update({name: Rows(extent.taken_rows.start) for name in stage.saves})
@@ -91,7 +90,7 @@ def stream(
             saves=[saved[name] for name in stage.saves],
             skip=saved[stage.skip] if stage.skip is not None else None,
             extent=extent,
-            rows_at_once=rows_at_once,
+            rows_at_once=tile.rows,
             budget=budget,
             tally=tally,
         )
