@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -13,9 +13,13 @@ import PIL.Image
 import pyvips
 from numpy.typing import NDArray
 
+from upscaling.images import Image, Limits
 from upscaling.images.image import Pixels
 
 TURNED = range(1, 9)  # EXIF orientations
+LIMITS = Limits()
+
+Read = Callable[[bytes], Image]
 
 
 def scene(height: int = 24, width: int = 32, channels: int = 3, bits: int = 8) -> Pixels:
