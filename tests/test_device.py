@@ -72,21 +72,11 @@ def test_gpu_that_is_present_but_not_usable_is_told(
     assert ("A GPU is present but not usable" in caplog.text) is present
 
 
-@pytest.mark.parametrize(
-    ("fp16_safe", "bf16", "chosen"),
-    [
-        (True, True, torch.float16),
-        (True, False, torch.float16),
-        (False, True, torch.bfloat16),
-        (False, False, torch.float32),
-    ],
-)
-def test_type_on_a_gpu(monkeypatch: pytest.MonkeyPatch, fp16_safe: bool, bf16: bool, chosen: torch.dtype) -> None:
-    have_gpu(monkeypatch, usable=True, bf16=bf16)
-    assert choose_dtype(GPU, fp16_safe) is chosen
+def test_type_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    have_gpu(monkeypatch, usable=True)
+    assert choose_dtype(GPU) is torch.float16
 
 
-@pytest.mark.parametrize("fp16_safe", [True, False])
 @pytest.mark.parametrize(
     ("info", "able", "chosen"),
     [
@@ -97,11 +87,9 @@ def test_type_on_a_gpu(monkeypatch: pytest.MonkeyPatch, fp16_safe: bool, bf16: b
         ("", {}, torch.float32),
     ],
 )
-def test_type_on_a_cpu(
-    monkeypatch: pytest.MonkeyPatch, info: str, able: dict[str, bool], chosen: torch.dtype, fp16_safe: bool
-) -> None:
+def test_type_on_a_cpu(monkeypatch: pytest.MonkeyPatch, info: str, able: dict[str, bool], chosen: torch.dtype) -> None:
     have_cpu(monkeypatch, info, **able)
-    assert choose_dtype(CPU, fp16_safe) is chosen
+    assert choose_dtype(CPU) is chosen
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
@@ -109,27 +97,27 @@ def test_type_on_a_cpu(
 def test_type_can_be_insisted_on(monkeypatch: pytest.MonkeyPatch, name: str, chosen: torch.device) -> None:
     have_cpu(monkeypatch, "", avx512_bf16=True)
     monkeypatch.setenv("UPSCALING_DTYPE", name)
-    assert choose_dtype(chosen, fp16_safe=False) is getattr(torch, name)
+    assert choose_dtype(chosen) is getattr(torch, name)
 
 
 def test_bf16_is_refused_on_a_cpu_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     have_cpu(monkeypatch, "", avx2=True)
     monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
     with pytest.raises(UpscalingError, match="E_INPUT: UPSCALING_DTYPE is bfloat16, but this CPU has no"):
-        choose_dtype(CPU, fp16_safe=True)
+        choose_dtype(CPU)
 
 
 @pytest.mark.parametrize("name", ["fp16", "int8", "float64"])
 def test_unknown_types_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("UPSCALING_DTYPE", name)
     with pytest.raises(UpscalingError, match=f"E_INPUT: UPSCALING_DTYPE is '{name}'; take one of float32, bfloat16"):
-        choose_dtype(CPU, fp16_safe=True)
+        choose_dtype(CPU)
 
 
 def test_cpu_without_a_description_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(device, "_CPU_INFO", tmp_path / "absent")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert choose_dtype(CPU, fp16_safe=True) is torch.float32
+    assert choose_dtype(CPU) is torch.float32
 
 
 @pytest.mark.parametrize("name", ["UPSCALING_DEVICE", "UPSCALING_DTYPE"])

@@ -146,6 +146,12 @@ def test_8_bit_pictures_take_the_fast_type_and_16_bit_ones_fp32() -> None:
     assert asked == [BF16, FP32]
 
 
+def test_the_type_that_is_told_is_the_one_that_the_network_was_loaded_in() -> None:
+    tally = Tally()
+    Upscaler(lambda _: handmade.enlarging(2, FP32), torch.float16).upscale(Image(noise(4, 4)), 8, 8, TILE, tally)
+    assert tally.dtype is FP32
+
+
 def test_profile_and_resolution_are_handed_on() -> None:
     given = Image(noise(4, 4), profile=b"profile", resolution=(11.8, 11.8))
     result = plain(2).upscale(given, 8, 8, TILE)

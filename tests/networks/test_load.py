@@ -1,5 +1,6 @@
 import handmade
 import pytest
+import random_swinir
 import torch
 
 import tiny
@@ -53,6 +54,24 @@ def test_weights_of_no_known_network_are_a_coded_error_of_one_line(state: tiny.S
     assert raised.value.code is Code.WEIGHTS
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("state", "bf16", "chosen"),
+    [
+        (tiny.rrdb(blocks=1), False, torch.float16),
+        (tiny.srvgg(), True, torch.float16),
+        (random_swinir.state(random_swinir.tiny("gray_dn")), True, torch.bfloat16),
+        (random_swinir.state(random_swinir.tiny("gray_dn")), False, torch.float32),
+    ],
+    ids=["RRDBNet", "SRVGGNetCompact", "SwinIR", "SwinIR without bf16"],
+)
+def test_networks_that_leave_the_range_of_fp16_are_loaded_in_a_wider_type(
+    monkeypatch: pytest.MonkeyPatch, state: tiny.StateDict, bf16: bool, chosen: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16 or including_emulation)
+    assert load(state, torch.float16, CPU).dtype is chosen
+    assert load(state, torch.bfloat16, CPU).dtype is torch.bfloat16
 
 
 def test_loading_leaves_the_weights_alone() -> None:

@@ -13,6 +13,7 @@ class ModelDescriptor:
     model: Any
     scale: int
     input_channels: int
+    supports_half: bool
 
 class ModelLoader:
     def load_from_state_dict(self, state_dict: dict[str, torch.Tensor]) -> ModelDescriptor: ...

@@ -23,7 +23,7 @@ for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
 
 def check_environment() -> None:
     """Raises what `choose_device` and `choose_dtype` raise, before the first request asks."""
-    choose_dtype(choose_device(), fp16_safe=True)
+    choose_dtype(choose_device())
 
 
 def choose_device() -> torch.device:
@@ -46,10 +46,9 @@ def choose_device() -> torch.device:
     return torch.device("cpu")
 
 
-def choose_dtype(device: torch.device, fp16_safe: bool) -> torch.dtype:
-    """The type that is fastest on the device without leaving a network's range.
+def choose_dtype(device: torch.device) -> torch.dtype:
+    """The type that is fastest on the device; a network that leaves fp16's range is loaded in another one.
 
-    fp16_safe says that no value of the network leaves fp16's range.
     UPSCALING_DTYPE (float32, bfloat16 or float16) overrides. Raises E_INPUT for other values of it, and for
     bfloat16 on a CPU without instructions for it.
     """
@@ -63,9 +62,7 @@ def choose_dtype(device: torch.device, fp16_safe: bool) -> torch.dtype:
             )
         return _DTYPES[override]
     if device.type == "cuda":
-        if fp16_safe:
-            return torch.float16
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        return torch.float16
     return torch.bfloat16 if _bf16_is_fast_on_cpu() else torch.float32
 
 

@@ -18,6 +18,8 @@ from upscaling.upscaler import Upscaler
 from upscaling.values import shown
 
 USUAL_DENOISE_STRENGTH = 0.5  # inference_realesrgan.py of Real-ESRGAN
+# Networks of the same shape that denoise less, whose weights can be mixed in.
+_TWINS = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
 
 
 class Library:
@@ -43,8 +45,7 @@ class Library:
 
     def entry(self, name: str) -> weights.Entry:
         """The catalogue's row of a network that a caller may ask for; raises E_INPUT for any other name."""
-        twins = {entry.twin for entry in self._entries.values()}
-        names = [name for name in self._entries if name not in twins]
+        names = [name for name in self._entries if name not in _TWINS.values()]
         if name not in names:
             raise UpscalingError(Code.INPUT, f"there is no network {shown(name)}; there are {', '.join(names)}.")
         return self._entries[name]
@@ -56,19 +57,20 @@ class Library:
         the network has a twin. Raises E_INPUT for another name, and for a strength where there is no twin.
         """
         entry = self.entry(name)
-        dtype = choose_dtype(self.device, entry.fp16_safe)
-        if entry.twin is None and denoise_strength is not None:
+        dtype = choose_dtype(self.device)
+        twin = _TWINS.get(name)
+        if twin is None and denoise_strength is not None:
             raise UpscalingError(
                 Code.INPUT, f"denoise_strength is {denoise_strength}, and {name} has none. Leave it out."
             )
         strength = USUAL_DENOISE_STRENGTH if denoise_strength is None else denoise_strength
-        if entry.twin is None or strength == 1:
+        if twin is None or strength == 1:
             return Upscaler(partial(self._network, entry), dtype)
-        return Upscaler(partial(self._between, entry, self._entries[entry.twin], strength), dtype)
+        return Upscaler(partial(self._between, entry, self._entries[twin], strength), dtype)
 
     def source(self, name: str, denoise_strength: float | None = None) -> str:
         """Where the weights of a network that was used, and of its twin where that was, first came from."""
-        twin = None if denoise_strength == 1 else self._entries[name].twin
+        twin = None if denoise_strength == 1 else _TWINS.get(name)
         return ", ".join(dict.fromkeys(self._sources[used] for used in (name, twin) if used is not None))
 
     def _network(self, entry: weights.Entry, dtype: torch.dtype) -> Network:

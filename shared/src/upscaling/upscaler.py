@@ -72,9 +72,9 @@ class Upscaler:
 
     def _rows(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally, dtype: torch.dtype) -> Rows:
         """Yields the result, computed in one type."""
-        tally.dtype = dtype
         with memory_errors_coded(f"a result of {width}×{height} pixels"):
             network = self.load(dtype)
+            tally.dtype = network.dtype
             has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
             enlarges_alpha = has_own_alpha and network.scale > 1
             size, target = (image.height, image.width), (height, width)

@@ -32,6 +32,7 @@ _ARCHITECTURES = {
 def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> Network:
     """The network that a state dict belongs to, recognised by spandrel from its keys and shapes.
 
+    A network whose values leave the range of fp16 is loaded in bf16 instead, or in fp32 where the GPU has no bf16.
     Raises E_WEIGHTS where it is of no architecture that is known here.
     """
     try:
@@ -44,6 +45,8 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         raise UpscalingError(
             Code.WEIGHTS, f"the weights fit no known architecture ({reason}); known are {', '.join(_ARCHITECTURES)}."
         ) from error
+    if dtype is torch.float16 and not descriptor.supports_half:
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
     torch.backends.cudnn.allow_tf32 = False
     model = descriptor.model.eval().requires_grad_(False)
