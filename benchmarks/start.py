@@ -50,7 +50,7 @@ def start(model: str, network: str, picture: Path) -> Start:
 def main(arguments: list[str]) -> int:
     options = _parsed(arguments)
     network = options.network or weights.of_model(options.model)[0].name
-    baked = (ROOT / "models" / options.model / "weights" / f"{network}.safetensors").exists()
+    baked = (ROOT / "models" / options.model / "weights" / network).exists()
     busy = load()
     with tempfile.TemporaryDirectory() as folder:
         picture = write_photo(Path(folder) / "photo.png", options.size, options.size)

@@ -29,7 +29,9 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     stalls_after: int | None = None
-    """Bytes of the content, after which no more comes until the site closes."""
+    """Bytes of the body, after which no more comes until the site closes."""
+    breaks_after: int | None = None
+    """Bytes of the body, after which the connection closes."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Site:
     """By path, in the order they are given; the last is given again and again."""
     asked: list[tuple[str, bytes]] = field(default_factory=list)
     """Path and body of every request."""
+    ranges: list[str | None] = field(default_factory=list)
+    """The header Range of every request. It is heeded where the answer has an ETag and If-Range names it."""
 
     @property
     def url(self) -> str:
@@ -67,12 +71,20 @@ def site() -> Iterator[Site]:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             answer = running.next_answer(self.path)
             running.asked.append((self.path, body))
-            self.send_response(answer.status)
+            running.ranges.append(self.headers.get("Range"))
+            content, etag = answer.content, answer.headers.get("ETag")
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+            if start and etag is not None and self.headers.get("If-Range") == etag:
+                content = content[start:]
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {start}-{len(answer.content) - 1}/{len(answer.content)}")
+            else:
+                self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.content)))
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(answer.content[: answer.stalls_after])
+            self.wfile.write(content[: answer.stalls_after or answer.breaks_after])
             if answer.stalls_after is not None:
                 closing.wait(timeout=_STALLS_FOR)
 

@@ -54,7 +54,7 @@ class Finding:
 def soak(client: Client, asks: list[Ask], weights: Path) -> Record:
     """Sends the requests one after the other and records what they leave behind."""
     record, asked_for, outputs = Record(), Counter[str | None](), dict[int, bytes]()
-    with watching(weights) as openings:
+    with watching(*(path for path in weights.iterdir() if path.is_dir())) as openings:
         for number, ask in enumerate(asks, 1):
             end, answer = _sent(client, f"soak-{number}", ask)
             if end != ask.end:
@@ -161,7 +161,7 @@ def main(arguments: list[str]) -> int:
         weights = options.weights or Path(folder) / "weights"
         if options.weights is None:
             write_weights(STATES, weights)
-        present = [name for name in networks(MODEL) if (weights / f"{name}.safetensors").exists()]
+        present = [name for name in networks(MODEL) if (weights / name).exists()]
         asks = mixture(MODEL, present, options.requests, options.failing)
         with serving(MODEL, Path(folder) / "server", weights) as client:
             rows = findings(soak(client, asks, weights))

@@ -204,14 +204,17 @@ assert refused(get)
 
 
 def test_operators_mirror_inside_can_be_fetched_from_though_callers_cannot(inside: Site) -> None:
+    inside.answer("/tiny/x", Answer(b"secret"))
     run(
         """
 from hashlib import sha256
-from upscaling.weights import Entry
+from pathlib import Path
+from tempfile import mkdtemp
+from upscaling.weights import Entry, File
 from upscaling.weights.fetch import fetch
-entry = Entry("tiny", ("none",), "x", (), 6, sha256(b"other").hexdigest(), "none", True, "none")
+entry = Entry("tiny", "none", "none", (), (File("x", None, sha256(b"other").hexdigest()),))
 try:
-    fetch(entry)
+    fetch(entry, Path(mkdtemp()))
 except UpscalingError as error:
     assert error.code is Code.WEIGHTS
     assert "what came has not the checksum" in str(error), error
@@ -220,7 +223,7 @@ assert refused(get)
         inside.url,
         UPSCALING_WEIGHTS_MIRROR=inside.url,
     )
-    assert inside.paths == ["/x"]
+    assert inside.paths == ["/tiny/x"]
 
 
 @pytest.mark.parametrize(("value", "is_open"), [("1", True), ("0", False), ("true", False), ("", False)])

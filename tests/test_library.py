@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -119,7 +120,7 @@ def test_one_network_in_two_types_takes_two_places(small: Library, loads: list[s
 def test_a_load_that_fails_makes_no_room(small: Library, loads: list[str], tmp_path: Path) -> None:
     for name in NAMES:
         pixels(small, name)
-    (tmp_path / f"{THIRD}.safetensors").write_bytes(b"damaged")
+    (tmp_path / THIRD / f"{THIRD}.safetensors").write_bytes(b"damaged")
     with pytest.raises(UpscalingError, match="E_WEIGHTS: "):
         pixels(small, THIRD)
     for name in NAMES:
@@ -156,7 +157,7 @@ def test_any_number_of_strengths_opens_each_file_once_and_keeps_one_network(libr
 
 
 def test_full_strength_needs_no_twin(library: Library, tmp_path: Path, loads: list[str]) -> None:
-    (tmp_path / f"{TWIN}.safetensors").unlink()
+    shutil.rmtree(tmp_path / TWIN)
     assert pixels(library, MIXED, 1).shape == (24, 32, 3)
     assert loads == [MIXED]
 
@@ -215,7 +216,7 @@ def test_cancelled_load_leaves_the_library_whole(
 
 
 def test_damaged_weights_are_told_each_time_until_they_are_whole(library: Library, tmp_path: Path) -> None:
-    path = tmp_path / f"{NAMES[0]}.safetensors"
+    path = tmp_path / NAMES[0] / f"{NAMES[0]}.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     for _ in range(2):

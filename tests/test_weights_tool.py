@@ -25,36 +25,39 @@ version = "1.0"
 tag = { python = "3.11" }
 sha256 = "11"
 
-[networks.first-x4_net]
-models = ["some-model"]
-file = "first.pth"
-urls = ["SITE/first.pth"]
+[models]
+some-model = ["first-x4_net", "second", "third"]
+
+[entries.first-x4_net]
+sources = ["SITE"]
+files."first.pth" = { }
 licence = "MIT"  # as the repository says
-fp16_safe = true
 origin = "this test"
 
 # Its checksum is published.
-[networks.second]
-models = ["some-model"]
-file = "second.pth"
-urls = [
-    "SITE/second.pth",
+[entries.second]
+sources = [
+    "SITE",
 ]
-bytes = 5
-sha256 = "22"
+files."second.pth" = { size = 5, sha256 = "22" }
 licence = "MIT"
-fp16_safe = true
 origin = "this test"
 
-[networks.third]
-models = ["some-model"]
-file = "third.pth"
-urls = [
-    "SITE/third.pth",
-    "SITE/copy/third.pth",
+[entries."third.1"]
+sources = [
+    "SITE",
+    "SITE/copy",
 ]
+files."known.json" = { size = 5, sha256 = "55" }
+files."unet/third.pth" = { }
+files."config.json" = { size = 2 }
 licence = "MIT"
-fp16_safe = false
+origin = "this test"
+
+[entries.fourth]
+sources = ["SITE"]
+files."unet/third.pth" = { size = 5, sha256 = "44" }
+licence = "MIT"
 origin = "this test"
 """
 
@@ -78,49 +81,39 @@ def checkpoint(seed: int) -> bytes:
     return file.getvalue()
 
 
-def rows(catalogue: Path) -> dict[str, Any]:
-    return tomllib.loads(catalogue.read_text())["networks"]
+def files(catalogue: Path, name: str) -> dict[str, Any]:
+    return tomllib.loads(catalogue.read_text())["entries"][name]["files"]
 
 
-def added(before: str, after: str) -> list[str]:
-    """The lines that came in, where no other line changed."""
-    lines = iter(before.splitlines())
-    old = next(lines, None)
-    new: list[str] = []
-    for line in after.splitlines():
-        if line == old:
-            old = next(lines, None)
-        else:
-            new.append(line)
-    assert old is None
-    return new
+def changed(before: str, after: str) -> list[str]:
+    """The lines that are others than before, where no line came or went."""
+    return [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if new != old]
 
 
-def test_all_networks_without_a_checksum_get_one_and_nothing_else_changes(host: Site, catalogue: Path) -> None:
+def test_all_entries_without_a_checksum_get_one_and_nothing_else_changes(host: Site, catalogue: Path) -> None:
     before = catalogue.read_text()
     first, third = checkpoint(1), checkpoint(3)
     host.answer("/first.pth", Answer(first))
-    host.answer("/third.pth", Answer(third))
+    host.answer("/unet/third.pth", Answer(third))
+    host.answer("/config.json", Answer(b"{}"))
     assert tool.main(["pin", str(catalogue)]) == 0
-    assert added(before, catalogue.read_text()) == [
-        f"bytes = {len(first)}",
-        f'sha256 = "{sha256(first).hexdigest()}"',
-        f"bytes = {len(third)}",
-        f'sha256 = "{sha256(third).hexdigest()}"',
+    assert changed(before, catalogue.read_text()) == [
+        f'files."first.pth" = {{ size = {len(first)}, sha256 = "{sha256(first).hexdigest()}" }}',
+        f'files."unet/third.pth" = {{ size = {len(third)}, sha256 = "{sha256(third).hexdigest()}" }}',
+        f'files."config.json" = {{ size = 2, sha256 = "{sha256(b"{}").hexdigest()}" }}',
     ]
-    assert rows(catalogue)["third"]["sha256"] == sha256(third).hexdigest()
-    assert host.paths == ["/first.pth", "/third.pth"]
+    assert host.paths == ["/first.pth", "/unet/third.pth", "/config.json"]
     assert [path.name for path in catalogue.parent.iterdir()] == ["weights.toml"]
 
 
-def test_networks_named_are_the_only_ones_fetched(
+def test_entries_named_are_the_only_ones_fetched(
     host: Site, catalogue: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = checkpoint(1)
     host.answer("/first.pth", Answer(content))
     assert tool.main(["pin", str(catalogue), "first-x4_net"]) == 0
-    assert capsys.readouterr().out == f"first-x4_net: sha256 {sha256(content).hexdigest()}\n"
-    assert "sha256" not in rows(catalogue)["third"]
+    assert capsys.readouterr().out == f"first-x4_net: first.pth: sha256 {sha256(content).hexdigest()}\n"
+    assert files(catalogue, "third.1")["unet/third.pth"] == {}
     assert host.paths == ["/first.pth"]
 
 
@@ -140,32 +133,34 @@ def test_what_is_no_checkpoint_is_not_written_down_and_the_others_are(
     host: Site, catalogue: Path, capsys: pytest.CaptureFixture[str], answer: Answer, told: str
 ) -> None:
     host.answer("/first.pth", answer)
-    host.answer("/third.pth", Answer(checkpoint(3)))
+    host.answer("/unet/third.pth", Answer(checkpoint(3)))
+    host.answer("/config.json", Answer(b"{}"))
     assert tool.main(["pin", str(catalogue)]) == 1
     said = capsys.readouterr().err
     assert f"{host.url}/first.pth: " in said
     assert told in said
-    assert "sha256" not in rows(catalogue)["first-x4_net"]
-    assert "sha256" in rows(catalogue)["third"]
+    assert files(catalogue, "first-x4_net")["first.pth"] == {}
+    assert all("sha256" in file for file in files(catalogue, "third.1").values())
 
 
-def test_unknown_networks_and_commands_are_told(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_entries_and_commands_are_told(catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main(["pin", str(catalogue), "x"]) == 1
-    assert "there is no network 'x'" in capsys.readouterr().err
+    assert "there is no entry 'x'" in capsys.readouterr().err
     for arguments in (["unpin", str(catalogue)], ["pin"], []):
         assert tool.main(arguments) == 2
         assert "Usage: python tools/weights.py pin CATALOGUE" in capsys.readouterr().err
 
 
-def test_every_row_of_the_true_catalogue_can_be_written_to() -> None:
+def test_every_file_of_the_true_catalogue_can_be_written_to() -> None:
     text = (ROOT / "shared" / "src" / "upscaling" / "weights" / "weights.toml").read_text()
-    without = [name for name, row in tomllib.loads(text)["networks"].items() if "sha256" not in row]
-    for name in without:
-        changed = tool.with_checksum(text, name, 7, "ab")
-        assert added(text, changed) == ["bytes = 7", 'sha256 = "ab"']
+    for name, row in tomllib.loads(text)["entries"].items():
+        for path, known in row["files"].items():
+            if "sha256" not in known:
+                written = tool.with_checksum(text, name, path, 7, "ab")
+                assert changed(text, written) == [f'files."{path}" = {{ size = 7, sha256 = "ab" }}']
 
 
-def test_a_row_written_in_another_way_is_left_to_a_person(catalogue: Path) -> None:
-    text = catalogue.read_text().replace('licence = "MIT"  # as the repository says\n', 'licence="MIT"\n')
-    with pytest.raises(tool.PinError, match='write bytes = 7 and sha256 = "ab" into it by hand'):
-        tool.with_checksum(text, "first-x4_net", 7, "ab")
+def test_a_file_written_in_another_way_is_left_to_a_person(catalogue: Path) -> None:
+    text = catalogue.read_text().replace('files."first.pth" = { }', 'files = {"first.pth" = {}}')
+    with pytest.raises(tool.PinError, match='write size = 7, sha256 = "ab" there by hand'):
+        tool.with_checksum(text, "first-x4_net", "first.pth", 7, "ab")

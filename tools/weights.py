@@ -1,6 +1,6 @@
 """Writes checksums into the catalogue of weights, for files that nobody has published one of.
 
-Usage: python tools/weights.py pin CATALOGUE [NETWORK …], by default all networks without a checksum
+Usage: python tools/weights.py pin CATALOGUE [ENTRY …], by default all entries without a checksum
 
 Who runs it trusts what the official address gives today; from then on everyone gets that or nothing.
 """
@@ -12,57 +12,61 @@ import re
 import sys
 import tempfile
 import tomllib
-from hashlib import file_digest
 from pathlib import Path
 
-from upscaling.weights.catalogue import Entry, read
-from upscaling.weights.fetch import download, read_checkpoint
+from upscaling.weights.catalogue import Entry, File, address, read
+from upscaling.weights.convert import read_checkpoint
+from upscaling.weights.download import Address, ContentError, digest, download
 
 
 class PinError(Exception):
-    """A network cannot be pinned; the message says which and why."""
+    """An entry cannot be pinned; the message says which and why."""
 
 
-def pin(catalogue: Path, name: str) -> str:
-    """Fetches a network's file from its official address, and writes its size and checksum into the catalogue.
+def pin(catalogue: Path, name: str) -> dict[str, str]:
+    """Fetches what an entry has no checksums of from its first source, and writes these into the catalogue.
 
-    Returns the checksum. Raises PinError where the row has one, or the file is no checkpoint of tensors alone.
+    Returns them by path. Raises PinError where all have one, or a pickle is no checkpoint of tensors alone.
     """
-    entries, _ = read(catalogue.read_text())
+    entries = read(catalogue.read_text()).entries
     if name not in entries:
-        raise PinError(f"there is no network {name!r} in {catalogue}; there are {', '.join(entries)}.")
+        raise PinError(f"there is no entry {name!r} in {catalogue}; there are {', '.join(entries)}.")
     entry = entries[name]
-    if entry.sha256 is not None:
+    if entry.is_verifiable:
         raise PinError(f"{name} has a checksum already; another one is for a person to judge, not for this command.")
-    size, checksum = measured(entry)
-    changed = with_checksum(catalogue.read_text(), name, size, checksum)
+    text, checksums = catalogue.read_text(), dict[str, str]()
+    for file in entry.files:
+        if file.sha256 is None:
+            size, checksums[file.path] = measured(entry, file)
+            text = with_checksum(text, name, file.path, size, checksums[file.path])
     unfinished = catalogue.with_suffix(".new")
-    unfinished.write_text(changed)
+    unfinished.write_text(text)
     unfinished.replace(catalogue)
-    return checksum
+    return checksums
 
 
-def measured(entry: Entry) -> tuple[int, str]:
-    """The size in bytes and the SHA-256 of what the official address gives."""
+def measured(entry: Entry, file: File) -> tuple[int, str]:
+    """The size in bytes and the SHA-256 of what the first source of an entry gives."""
+    url = f"{address(entry.sources[0])}/{file.path}"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            path = download(entry, entry.urls[0], Path(folder))
-            read_checkpoint(path)
-        except (OSError, ValueError) as error:  # those of requests are OSErrors
-            raise PinError(f"{entry.urls[0]}: {type(error).__name__}: {error}") from error
-        with path.open("rb") as file:
-            return path.stat().st_size, file_digest(file, "sha256").hexdigest()
+            download(file, Address(url, url), Path(folder))
+            if file.is_pickle:
+                read_checkpoint(Path(folder, file.path))
+        except (OSError, ContentError, ValueError) as error:  # those of requests are OSErrors
+            raise PinError(f"{url}: {type(error).__name__}: {error}") from error
+        return Path(folder, file.path).stat().st_size, digest(Path(folder, file.path))
 
 
-def with_checksum(text: str, name: str, size: int, checksum: str) -> str:
-    """The catalogue's text with two more lines in a row, all others as they are."""
-    row = re.compile(rf"^\[networks\.{re.escape(name)}\]\n(?:(?!\[).*\n)*?(?=licence = )", re.MULTILINE)
-    changed, count = row.subn(lambda found: f'{found[0]}bytes = {size}\nsha256 = "{checksum}"\n', text)
-    before, after = tomllib.loads(text), tomllib.loads(changed)
-    before["networks"][name] |= {"bytes": size, "sha256": checksum}
-    if count != 1 or after != before:
-        raise PinError(f"the row of {name} is not written as the others are; write bytes = {size} and"
-                       f' sha256 = "{checksum}" into it by hand.')  # fmt: skip
+def with_checksum(text: str, name: str, path: str, size: int, checksum: str) -> str:
+    """The catalogue's text with the size and checksum of one file, all else as it is."""
+    known = f'size = {size}, sha256 = "{checksum}"'
+    row = rf'^(\[entries\."?{re.escape(name)}"?\]\n(?:(?!\[).*\n)*?files\."{re.escape(path)}" = )\{{[^}}]*\}}$'
+    changed = re.sub(row, lambda found: f"{found[1]}{{ {known} }}", text, flags=re.MULTILINE)
+    expected = tomllib.loads(text)
+    expected["entries"][name]["files"][path] = {"size": size, "sha256": checksum}
+    if tomllib.loads(changed) != expected:
+        raise PinError(f"the file {path} of {name} is not written as the others are; write {known} there by hand.")
     return changed
 
 
@@ -71,12 +75,13 @@ def main(arguments: list[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     catalogue, *names = arguments[1:]
-    entries, _ = read(Path(catalogue).read_text())
-    wanted = names or [entry.name for entry in entries.values() if entry.sha256 is None]
+    entries = read(Path(catalogue).read_text()).entries
+    wanted = names or [entry.name for entry in entries.values() if not entry.is_verifiable]
     failed = 0
     for name in wanted:
         try:
-            print(f"{name}: sha256 {pin(Path(catalogue), name)}")
+            for path, checksum in pin(Path(catalogue), name).items():
+                print(f"{name}: {path}: sha256 {checksum}")
         except PinError as error:
             failed += 1
             print(error, file=sys.stderr)

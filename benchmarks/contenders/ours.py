@@ -7,16 +7,17 @@ from pathlib import Path
 from time import perf_counter
 
 from contenders.contender import Contender, Job, Run
-from upscaling import weights
 from upscaling.job import Request, upscale_file
 from upscaling.library import Library
+from upscaling.weights.catalogue import catalogue
 
 
 def build(job: Job, dtype: str | None) -> Contender:
     """Automatic in everything, or in the type that is named."""
     if dtype is not None:
         os.environ["UPSCALING_DTYPE"] = dtype
-    library = Library(weights.entry(job.network).models[0], baked=job.baked)
+    model = next(model for model, names in catalogue().models.items() if job.network in names)
+    library = Library(model, baked=job.baked)
     upscaler = library.upscaler(job.network)
     scale = upscaler.load(upscaler.dtype).scale
 

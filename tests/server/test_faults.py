@@ -18,7 +18,7 @@ from processes import address_space, limited, linux_only, worker
 from serving import FASTEST, MODEL, STATES, Client, data_url, picture, serving
 
 from upscaling import weights
-from upscaling.weights.store import file_name, write
+from upscaling.weights.store import write
 
 PICTURE = data_url(picture(10, 7))
 NOBODY = "http://127.0.0.1:1"
@@ -28,8 +28,8 @@ ABSENT, TWIN = "RealESRGAN_x4plus", "realesr-general-wdn-x4v3"
 WITHOUT_SOURCES = f"""
 from dataclasses import replace
 from upscaling.weights import catalogue
-networks = catalogue._read()[0]
-networks["{ABSENT}"] = replace(networks["{ABSENT}"], urls=(), wheel_member=None)
+entries = catalogue.catalogue().entries
+entries["{ABSENT}"] = replace(entries["{ABSENT}"], sources=(), wheel_member=None)
 """
 
 
@@ -39,7 +39,7 @@ def bad_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bad-cache")
     for name in (FASTEST, TWIN, DAMAGED, CUT):
         write(STATES[name], weights.entry(name), "tiny", folder)
-    damaged, cut = folder / file_name(weights.entry(DAMAGED)), folder / file_name(weights.entry(CUT))
+    damaged, cut = (folder / name / f"{name}.safetensors" for name in (DAMAGED, CUT))
     content = damaged.read_bytes()
     damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     cut.write_bytes(cut.read_bytes()[:-1000])
@@ -58,7 +58,7 @@ def bad_server(bad_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize(
     ("network", "told"),
-    [(DAMAGED, "is damaged"), (CUT, "is damaged"), (ABSENT, "cannot be fetched")],
+    [(DAMAGED, "are damaged"), (CUT, "are damaged"), (ABSENT, "cannot be fetched")],
     ids=["damaged", "cut", "absent"],
 )
 def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(
@@ -72,9 +72,8 @@ def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(
         assert message.startswith("E_WEIGHTS: the weights ")
         assert told in message
         expect(FASTEST)
-    name = file_name(weights.entry(network))
-    (bad_cache / name).unlink(missing_ok=True)
-    shutil.copy(cache / name, bad_cache)
+    shutil.rmtree(bad_cache / network, ignore_errors=True)
+    shutil.copytree(cache / network, bad_cache / network)
     expect(network)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import requests
-import torch
+from checkpoints import saved
 from loopback import Answer, Site, until
 from processes import linux_only, members, worker
 from serving import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
-
-from upscaling import weights
-from upscaling.weights.store import file_name
 
 PICTURE = data_url(picture(10, 7))
 TOLD_WITHIN = 10  # seconds
@@ -25,8 +21,9 @@ FETCHED = "RealESRGAN_x2plus"
 KNOWN_AS = f"""
 from dataclasses import replace
 from upscaling.weights import catalogue
-networks = catalogue._read()[0]
-networks["{FETCHED}"] = replace(networks["{FETCHED}"], urls=(), wheel_member=None, sha256="%s")
+entries = catalogue.catalogue().entries
+file = catalogue.File("{FETCHED}.pth", sha256="%s")
+entries["{FETCHED}"] = replace(entries["{FETCHED}"], sources=(), files=(file,), wheel_member=None)
 """
 
 
@@ -73,28 +70,31 @@ def test_killed_server_takes_its_computing_worker_along(cache: Path, tmp_path: P
 
 
 @linux_only
-def test_worker_killed_while_it_fetches_weights_leaves_nothing_that_is_read(
+def test_worker_killed_while_it_fetches_weights_leaves_a_part_that_the_next_one_continues(
     server: Client, tmp_path: Path, inside: Site
 ) -> None:
-    entry, cache = weights.entry(FETCHED), tmp_path / "cache"
-    file = io.BytesIO()
-    torch.save(STATES[FETCHED], file)
-    content = file.getvalue()
+    cache = tmp_path / "cache"
+    content = saved(STATES[FETCHED])
+    half, etag = len(content) // 2, {"ETag": '"1"'}
+    part = cache / f"{FETCHED}.part" / f"{FETCHED}.pth"
+    path = f"/{FETCHED}/{FETCHED}.pth"
     mirror = {"UPSCALING_WEIGHTS_MIRROR": inside.url}
-    inside.answer(f"/{entry.file}", Answer(content, stalls_after=len(content) // 2), Answer(content))
+    inside.answer(path, Answer(content, headers=etag, stalls_after=half), Answer(content, headers=etag))
     with serving(MODEL, tmp_path, cache, before=KNOWN_AS % sha256(content).hexdigest(), **mirror) as client:
         with ThreadPoolExecutor(1) as caller:
             asked = caller.submit(client.post_once, {"image": PICTURE, "model": FETCHED})
-            until(lambda: any(path.stat().st_size > 1000 for path in client.files()))
+            until(lambda: part.exists() and part.stat().st_size > 1000)
             kill_worker(client)
             assert asked.result(timeout=TOLD_WITHIN).json()["error"] == "Worker crashed"
         assert_lost(client)
-        assert not cache.exists() or not list(cache.iterdir())
+        assert [path.name for path in cache.iterdir()] == [f"{FETCHED}.part"]
         (left,) = client.temporary.iterdir()
+        received = part.stat().st_size
     with serving_again(MODEL, tmp_path, cache, **mirror) as client:
         assert not left.exists()
         expected = server.output(image=PICTURE, model=FETCHED)
         assert client.output(image=PICTURE, model=FETCHED) == expected
         assert client.output(image=PICTURE, model=FETCHED) == expected
-        assert [path.name for path in cache.iterdir()] == [file_name(entry)]
-        assert inside.paths == [f"/{entry.file}"] * 2
+        assert [path.name for path in cache.iterdir()] == [FETCHED]
+        assert inside.paths == [path] * 2
+        assert inside.ranges == [None, f"bytes={received}-"]

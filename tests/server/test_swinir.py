@@ -64,10 +64,11 @@ def computed(cache: Path, file: Path, inputs: dict[str, Any]) -> np.ndarray:
     file.write_bytes(content_of(inputs["image"]))
     image = decode(file, Limits())
     task = choose(inputs["task_type"], inputs.get("noise", 15), inputs.get("jpeg", 40), image.is_grey)
-    taken = in_grey(image) if weights.entry(task.network).channels == 1 and not image.is_grey else image
+    upscaler = Library("swinir", baked=cache).upscaler(task.network)
+    taken = in_grey(image) if upscaler.load(upscaler.dtype).channels == 1 and not image.is_grey else image
     size = image.width * task.scale, image.height * task.scale
     tile = tile_size(0, torch.device("cpu"), image.width)
-    return Library("swinir", baked=cache).upscaler(task.network).upscale(taken, *size, tile).pixels.squeeze()
+    return upscaler.upscale(taken, *size, tile).pixels.squeeze()
 
 
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["colour", "grey"])
@@ -249,7 +250,7 @@ def test_local_paths_are_refused_unopened(request: pytest.FixtureRequest, which:
     assert client.failure(image="/etc/passwd").startswith("E_INPUT: image is '/etc/passwd'; send the picture")
 
 
-@pytest.mark.skipif(weights.entry(UNPUBLISHED).sha256 is not None, reason="`make pin` has written its checksum down")
+@pytest.mark.skipif(weights.entry(UNPUBLISHED).is_verifiable, reason="`make pin` has written its checksum down")
 def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -9,21 +9,20 @@ import pytest
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights import __main__ as command
-from upscaling.weights.store import file_name
 
 ROWS = weights.of_model("swinir")
-PUBLISHED = [row for row in ROWS if row.sha256 is not None]
-UNPUBLISHED = [row for row in ROWS if row.sha256 is None]
+PUBLISHED = [row for row in ROWS if row.is_verifiable]
+UNPUBLISHED = [row for row in ROWS if not row.is_verifiable]
 
 
 @pytest.fixture(autouse=True)
 def _put(monkeypatch: pytest.MonkeyPatch) -> None:
     def put(entry: weights.Entry, folder: Path) -> Path:
-        if entry.sha256 is None:
-            raise UpscalingError(Code.WEIGHTS, f"no checksum of {entry.file}")
-        path = folder / file_name(entry)
-        path.write_bytes(b"weights")
-        return path
+        if not entry.is_verifiable:
+            raise UpscalingError(Code.WEIGHTS, f"no checksum of {entry.name}")
+        (folder / entry.name / "unet").mkdir(parents=True, exist_ok=True)
+        (folder / entry.name / "unet" / "a.safetensors").write_bytes(bytes(2_500_000))
+        return folder / entry.name
 
     monkeypatch.setattr(command, "put", put)
 
@@ -35,7 +34,7 @@ def test_what_cannot_be_verified_fails_unless_it_is_left_out_which_is_told(
     capsys.readouterr()
     assert command.main(["swinir", str(tmp_path), "--verified-only"]) == 0
     said = capsys.readouterr().err
-    assert {path.name for path in tmp_path.iterdir()} == {file_name(row) for row in PUBLISHED}
+    assert {path.name for path in tmp_path.iterdir()} == {row.name for row in PUBLISHED}
     assert [row.name for row in UNPUBLISHED if f"{row.name} is left out: " not in said] == []
     assert f"{len(PUBLISHED)} of {len(ROWS)} networks are in {tmp_path}.\n" in said
 
@@ -44,3 +43,13 @@ def test_nothing_there_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert command.main(["no-such-model", str(tmp_path), "--verified-only"]) == 1
     assert command.main(["swinir", str(tmp_path), "no-such-network", "--verified-only"]) == 1
     assert "there is no network 'no-such-network'" in capsys.readouterr().err
+
+
+def test_what_is_fetched_is_told_with_its_licence_and_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["real-esrgan", str(tmp_path), "codeformer", "RealESRGAN_x2plus"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"{tmp_path}/codeformer  (S-Lab License 1.0, non-commercial use only, 2.5 MB)",
+        f"{tmp_path}/RealESRGAN_x2plus  (BSD-3-Clause, 2.5 MB)",
+        f"2 of 2 networks are in {tmp_path}.",
+    ]

@@ -1,7 +1,19 @@
-"""Weights of networks: one catalogue, verified fetching, safetensors on disk."""
+"""Weights of networks: one catalogue, verified downloads, safetensors on disk."""
 
-from upscaling.weights.catalogue import Entry, entry, of_model
+from upscaling.weights.catalogue import Entry, File, entry, of_model
 from upscaling.weights.interpolation import interpolated
-from upscaling.weights.store import Weights, cache_folder, load, put
+from upscaling.weights.store import Weights, cache_folder, ensure, load, put, state_dict
 
-__all__ = ["Entry", "Weights", "cache_folder", "entry", "interpolated", "load", "of_model", "put"]
+__all__ = [
+    "Entry",
+    "File",
+    "Weights",
+    "cache_folder",
+    "ensure",
+    "entry",
+    "interpolated",
+    "load",
+    "of_model",
+    "put",
+    "state_dict",
+]

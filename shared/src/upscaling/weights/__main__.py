@@ -10,7 +10,6 @@ from pathlib import Path
 
 from upscaling.errors import UpscalingError
 from upscaling.weights import Entry, entry, of_model, put
-from upscaling.weights.store import file_name
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,12 +27,12 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         try:
             wanted = entry(name)
-            if options.verified_only and wanted.sha256 is None:
-                sys.stderr.write(f"{name} is left out: nobody has published a checksum of {wanted.file}.\n")
+            if options.verified_only and not wanted.is_verifiable:
+                sys.stderr.write(f"{name} is left out: not all of its files have a published checksum.\n")
                 continue
-            path = _kept(wanted, options.folder)
+            folder = put(wanted, options.folder)
             there += 1
-            sys.stderr.write(f"{path}  ({wanted.licence}, {path.stat().st_size / 1e6:.1f} MB)\n")
+            sys.stderr.write(f"{folder}  ({_terms(wanted)}, {_size(folder) / 1e6:.1f} MB)\n")
         except UpscalingError as error:
             failed += 1
             sys.stderr.write(f"{error}\n")
@@ -41,9 +40,12 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if failed or not there else 0
 
 
-def _kept(wanted: Entry, folder: Path) -> Path:
-    path = folder / file_name(wanted)
-    return path if path.exists() else put(wanted, folder)
+def _terms(wanted: Entry) -> str:
+    return f"{wanted.licence}, non-commercial use only" if wanted.non_commercial else wanted.licence
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":

