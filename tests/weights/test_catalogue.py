@@ -56,6 +56,7 @@ def test_sources_are_https_or_a_hub_repository_at_a_commit(entry: Entry) -> None
 def test_paths_stay_in_the_folder_of_their_entry_and_apart(entry: Entry) -> None:
     for file in entry.files:
         path = PurePosixPath(file.path)
+        assert re.fullmatch(r"[\w./-]+", file.path)
         assert not path.is_absolute()
         assert ".." not in path.parts
         assert str(path) == file.path

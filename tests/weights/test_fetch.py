@@ -72,6 +72,12 @@ def test_a_set_may_come_from_several_sources(host: Site, tmp_path: Path) -> None
     assert host.paths == ["/one/a.json", "/one/b.json", "/two/b.json"]
 
 
+def test_a_failure_of_a_set_names_the_file(host: Site, tmp_path: Path) -> None:
+    host.answer("/a.json", Answer(b"a"))
+    with pytest.raises(UpscalingError, match=f"Tried {host.url}/unet/b.json: HTTP status 404"):
+        fetch(entry_of(host, published("a.json", b"a"), published("unet/b.json", b"b")), tmp_path)
+
+
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_mirror_is_asked_first_and_has_a_folder_for_each_entry(
     host: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slash: str

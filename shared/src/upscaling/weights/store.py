@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
 import shutil
-import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +20,11 @@ from upscaling.weights.catalogue import Entry, catalogue
 from upscaling.weights.convert import StateDict, write_safetensors
 from upscaling.weights.download import digest
 from upscaling.weights.fetch import fetch, require_verifiable
+from upscaling.weights.lock import alone_in
 
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
-_POLL = 0.2  # seconds between looks at a lock that another process has
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def cache_folder() -> Path:
 def _filled(entry: Entry, parent: Path, fill: Callable[[Path], str]) -> Path:
     folder, unfinished = parent / entry.name, parent / f"{entry.name}.part"
     try:
-        with _alone_in(unfinished):
+        with alone_in(unfinished):
             if not folder.exists():  # another process may have been faster
                 _finish(entry, unfinished, source=fill(unfinished))
                 unfinished.rename(folder)
@@ -127,47 +125,6 @@ def _filled(entry: Entry, parent: Path, fill: Callable[[Path], str]) -> Path:
             " Name a writable folder in UPSCALING_CACHE.",
         ) from error
     return folder
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Generator[None]:
-    """Makes a folder and holds its lock, which the system frees where the process ends."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            if _locked(handle) and _is_still(folder, handle):
-                try:
-                    yield
-                    return
-                finally:
-                    with suppress(OSError):  # it is not empty, or has been renamed
-                        folder.rmdir()
-        finally:
-            os.close(handle)
-        _pause()
-
-
-def _pause() -> None:
-    time.sleep(_POLL)  # a poll, which a cancel can end
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks: then only an unlucky pair of processes meets
-        return True
-    return True
-
-
-def _is_still(folder: Path, handle: int) -> bool:
-    """Whether a folder is the one that was opened: who had the lock before may have renamed it."""
-    try:
-        return os.path.samestat(folder.stat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
 
 
 def _finish(entry: Entry, unfinished: Path, source: str) -> None:
