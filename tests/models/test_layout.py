@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.library import TWINS
 from upscaling.swinir_tasks import NOISES, TaskType
 
 ROOT = Path(__file__).parent.parent.parent
@@ -178,9 +179,9 @@ def test_push_bakes_what_can_be_verified() -> None:
 
 
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    entries = weights.of_model("real-esrgan")
-    twins = {entry.twin for entry in entries}
-    assert choices(Model("real-esrgan"), "model") == [entry.name for entry in entries if entry.name not in twins]
+    names = [entry.name for entry in weights.of_model("real-esrgan")]
+    assert set(TWINS.values()) <= set(names)
+    assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
 
 
 def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:

@@ -18,8 +18,8 @@ from upscaling.upscaler import Upscaler
 from upscaling.values import shown
 
 USUAL_DENOISE_STRENGTH = 0.5  # inference_realesrgan.py of Real-ESRGAN
-# Networks of the same shape that denoise less, whose weights can be mixed in.
-_TWINS = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
+TWINS = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
+"""Networks of the same shape that denoise less, whose weights can be mixed in."""
 
 
 class Library:
@@ -45,7 +45,7 @@ class Library:
 
     def entry(self, name: str) -> weights.Entry:
         """The catalogue's row of a network that a caller may ask for; raises E_INPUT for any other name."""
-        names = [name for name in self._entries if name not in _TWINS.values()]
+        names = [name for name in self._entries if name not in TWINS.values()]
         if name not in names:
             raise UpscalingError(Code.INPUT, f"there is no network {shown(name)}; there are {', '.join(names)}.")
         return self._entries[name]
@@ -58,7 +58,7 @@ class Library:
         """
         entry = self.entry(name)
         dtype = choose_dtype(self.device)
-        twin = _TWINS.get(name)
+        twin = TWINS.get(name)
         if twin is None and denoise_strength is not None:
             raise UpscalingError(
                 Code.INPUT, f"denoise_strength is {denoise_strength}, and {name} has none. Leave it out."
@@ -70,7 +70,7 @@ class Library:
 
     def source(self, name: str, denoise_strength: float | None = None) -> str:
         """Where the weights of a network that was used, and of its twin where that was, first came from."""
-        twin = None if denoise_strength == 1 else _TWINS.get(name)
+        twin = None if denoise_strength == 1 else TWINS.get(name)
         return ", ".join(dict.fromkeys(self._sources[used] for used in (name, twin) if used is not None))
 
     def _network(self, entry: weights.Entry, dtype: torch.dtype) -> Network:
