@@ -87,3 +87,16 @@ def test_a_value_that_is_not_finite_in_fp32_either_is_a_coded_error(name: str) -
     with pytest.raises(UpscalingError, match="in fp32 too") as raised:
         Upscaler(spoiled.__getitem__, BF16).upscale(Image(noise(40, 26)), 60, 80, LARGE)
     assert raised.value.code is Code.NONFINITE
+
+
+def test_a_network_that_was_loaded_in_fp32_is_not_run_in_it_again() -> None:
+    asked: list[torch.dtype] = []
+    spoiled = poisoned(network("srvgg", FP32), float("nan"), 0)
+
+    def load(dtype: torch.dtype) -> Network:
+        asked.append(dtype)
+        return spoiled
+
+    with pytest.raises(UpscalingError, match="E_NONFINITE"):
+        Upscaler(load, torch.float16).upscale(Image(noise(40, 26)), 60, 80, LARGE)
+    assert asked == [torch.float16]

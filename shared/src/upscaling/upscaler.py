@@ -31,7 +31,7 @@ class Upscaler:
     """One network, ready for any number of pictures, also at the same time."""
 
     load: Callable[[torch.dtype], Network]
-    """Gives the network in a type; asked for every picture, so it should keep what it loaded."""
+    """Gives the network in a type, or a wider one; asked for every picture, so it should keep what it loaded."""
     dtype: torch.dtype
     """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
     passes: int = 1
@@ -61,11 +61,10 @@ class Upscaler:
         Where a value in the fast type is not finite, the whole picture is computed again in fp32 and `take` is
         called again: redoing a part would make the result depend on the tiles. Raises what `upscale` does.
         """
-        fast = self.dtype_for(image)
         try:
-            return take(self._rows(image, width, height, tile, tally, fast))
+            return take(self._rows(image, width, height, tile, tally, self.dtype_for(image)))
         except UpscalingError as error:
-            if error.code is not Code.NONFINITE or fast is torch.float32:
+            if error.code is not Code.NONFINITE or tally.dtype is torch.float32:
                 raise
         tally.retries += 1
         return take(self._rows(image, width, height, tile, tally, torch.float32))
