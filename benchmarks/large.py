@@ -23,8 +23,8 @@ from pictures import write_photo
 from report import README, put, table
 
 from upscaling.images import Limits, PngHeader, decode, write_png
-from upscaling.tiling import AUTOMATIC, Tally, TileSize, tile_size
-from upscaling.upscaler import Rows
+from upscaling.superres.tiling import AUTOMATIC, Tally, TileSize, tile_size
+from upscaling.superres.upscaler import Rows
 
 _NETWORK = "realesr-animevideov3"
 _SCALE = 4

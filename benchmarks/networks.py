@@ -14,10 +14,10 @@ import torch
 from pictures import photo
 
 from upscaling.images import Image
-from upscaling.library import Library
-from upscaling.networks import Network
-from upscaling.tiling import Tally, TileSize
-from upscaling.upscaler import Upscaler
+from upscaling.superres.library import Library
+from upscaling.superres.networks import Network
+from upscaling.superres.tiling import Tally, TileSize
+from upscaling.superres.upscaler import Upscaler
 
 ROOT = Path(__file__).parent.parent
 _STAGES_PER_BLOCK = 3

@@ -25,7 +25,7 @@ from report import README, put, table
 
 from upscaling.images import PngHeader, write_png
 from upscaling.images.vips import pyvips
-from upscaling.tiling import AUTOMATIC, tile_size
+from upscaling.superres.tiling import AUTOMATIC, tile_size
 
 Pixels = NDArray[np.uint8]
 Writer = Callable[[Pixels, Path], object]

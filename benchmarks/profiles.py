@@ -23,9 +23,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from upscaling import weights
 from upscaling.images import Image
-from upscaling.networks import Network
-from upscaling.tiling import AUTOMATIC, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.networks import Network
+from upscaling.superres.tiling import AUTOMATIC, tile_size
+from upscaling.superres.upscaler import Upscaler
 
 _STAGE, _MERGE = "stage", "merge"
 _REST = "Python, and what is not listed"

@@ -19,8 +19,8 @@ from report import README, put, table
 
 from upscaling import weights
 from upscaling.images import Image
-from upscaling.tiling import AUTOMATIC, TileSize, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.tiling import AUTOMATIC, TileSize, tile_size
+from upscaling.superres.upscaler import Upscaler
 
 _BLOCKS_MORE = 2
 _SIDES = {"cpu": ((64, 128, 192, 256, 384, 512), (32, 64, 128, 256, 512)),

@@ -8,8 +8,8 @@ from time import perf_counter
 
 from contenders.contender import Contender, Job, Run
 from upscaling import weights
-from upscaling.job import Request, upscale_file
-from upscaling.library import Library
+from upscaling.serving.job import Request, upscale_file
+from upscaling.superres.library import Library
 
 
 def build(job: Job, dtype: str | None) -> Contender:

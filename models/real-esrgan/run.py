@@ -4,11 +4,11 @@ import pathlib
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.incoming import received
-from upscaling.job import Request, upscale_file
-from upscaling.library import Library
-from upscaling.progress import Progress
-from upscaling.startup import start
+from upscaling.runtime.progress import Progress
+from upscaling.serving.incoming import received
+from upscaling.serving.job import Request, upscale_file
+from upscaling.serving.setup import start
+from upscaling.superres.library import Library
 
 
 class Runner(BaseRunner):

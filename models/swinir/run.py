@@ -5,12 +5,12 @@ import pathlib
 from cog import BaseRunner, Input, Path
 
 from upscaling.images import Limits, probe
-from upscaling.incoming import received
-from upscaling.job import Request, upscale_file
-from upscaling.library import Library
-from upscaling.progress import Progress
-from upscaling.startup import start
-from upscaling.swinir_tasks import choose
+from upscaling.runtime.progress import Progress
+from upscaling.serving.incoming import received
+from upscaling.serving.job import Request, upscale_file
+from upscaling.serving.setup import start
+from upscaling.superres.library import Library
+from upscaling.superres.swinir_tasks import choose
 
 MOST_NETWORKS = 2  # of sixteen; a caller who stays with one or two tasks never waits for loading
 

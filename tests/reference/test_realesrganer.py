@@ -15,9 +15,9 @@ from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 import tiny
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.job import Request, target_size
-from upscaling.tiling import TileSize
-from upscaling.upscaler import Upscaler
+from upscaling.serving.job import Request, target_size
+from upscaling.superres.tiling import TileSize
+from upscaling.superres.upscaler import Upscaler
 
 TILE = TileSize(width=32, height=24)
 CAT = cv2.cvtColor(cv2.imread(str(Path(__file__).parents[1] / "data/cat.png")), cv2.COLOR_BGR2RGB)

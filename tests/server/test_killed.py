@@ -13,7 +13,7 @@ import requests
 import torch
 from loopback import Answer, Site, until
 from processes import linux_only, members, worker
-from serving import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
+from servers import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
 
 from upscaling import weights
 from upscaling.weights.store import file_name

@@ -10,13 +10,13 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from serving import FASTEST, STATES, Client, content_of, data_url, opened, picture
+from servers import FASTEST, STATES, Client, content_of, data_url, opened, picture
 
 import tiny
 from upscaling.images import Limits, decode
-from upscaling.library import Library
-from upscaling.tiling import TileSize, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.library import Library
+from upscaling.superres.tiling import TileSize, tile_size
+from upscaling.superres.upscaler import Upscaler
 
 PICTURE = data_url(picture(10, 7))
 GENERAL, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"

@@ -12,13 +12,13 @@ import pytest
 import random_swinir
 import torch
 from images.samples import file_of, noise, pillow, rgb_profile, scene, vips
-from serving import Client, content_of, data_url, opened, serving, write_weights
+from servers import Client, content_of, data_url, opened, serving, write_weights
 
 from upscaling import weights
 from upscaling.images import Limits, decode, in_grey
-from upscaling.library import Library
-from upscaling.swinir_tasks import JPEG_QUALITIES, NOISES, TaskType, choose
-from upscaling.tiling.geometry import tile_size
+from upscaling.superres.library import Library
+from upscaling.superres.swinir_tasks import JPEG_QUALITIES, NOISES, TaskType, choose
+from upscaling.superres.tiling.geometry import tile_size
 
 MODEL = "swinir"
 UNPUBLISHED = "004_grayDN_DFWB_s128w8_SwinIR-M_noise15"

@@ -20,10 +20,10 @@ import pooch
 import requests
 import torch
 
-from upscaling import egress
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights.catalogue import Entry, wheel
 from upscaling.weights.ncnn import to_state_dict
+from upscaling.weights.trusted import trusted
 
 logger = logging.getLogger(__name__)
 pooch.get_logger().setLevel(logging.WARNING)
@@ -119,7 +119,7 @@ def download(entry: Entry, url: str, folder: Path) -> Path:
     downloader = pooch.HTTPDownloader(timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT))
     retrieve = partial(pooch.retrieve, url, known_hash, fname=entry.file, path=str(folder), downloader=downloader)
     try:
-        return Path(egress.trusted(retrieve))
+        return Path(trusted(retrieve))
     except requests.RequestException:
         raise  # some of them are ValueErrors too
     except ValueError as error:  # pooch's word for another hash

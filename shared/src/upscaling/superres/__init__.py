@@ -1,0 +1,1 @@
+"""Super-resolution and restoration by networks that are tiled exactly."""

@@ -1,0 +1,44 @@
+"""The two ways of running a network that must agree: cut to tiles by the product, and whole by spandrel."""
+
+from __future__ import annotations
+
+import torch
+from spandrel import ModelLoader
+
+from tiny import StateDict
+from upscaling.superres.networks import Network
+from upscaling.superres.tiling import Tally, TileSize, bounded, stream
+
+
+def picture(height: int, width: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def whole(state: StateDict, picture: torch.Tensor) -> torch.Tensor:
+    """What spandrel's model gives, in the memory layout of the product: bf16 rounds by it."""
+    model = ModelLoader().load_from_state_dict(dict(state)).model.eval()
+    model = model.to(dtype=picture.dtype, memory_format=torch.channels_last)
+    with torch.inference_mode():
+        return model(picture.contiguous(memory_format=torch.channels_last)).float()
+
+
+def tiled(
+    network: Network,
+    picture: torch.Tensor,
+    tile: TileSize,
+    tally: Tally | None = None,
+    band: int | None = None,
+) -> torch.Tensor:
+    """The picture in bands of the tile's height, or of another."""
+    height, width = picture.shape[2:]
+    tally = tally if tally is not None else Tally()
+    plan = bounded(network, height, width)
+    tally.total_work = plan.work
+    bands = stream(
+        network,
+        iter(picture.split(band or tile.height, dim=2)),
+        plan,
+        tile,
+        tally,
+    )
+    return torch.cat([band.float() for band in bands], dim=2)
