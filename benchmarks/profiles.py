@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from contenders.contender import Job
 from machine import description, kind, load, threads
-from networks import ROOT, changed, library, name_of, picture, seconds
+from networks import ROOT, changed, name_of, picture, seconds, upscalers
 from report import README, put, table
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     baked = ROOT / "models" / options.model / "weights"
     image = picture(options.size, options.size)
     busy = load()
-    upscaler = library(options.model).upscaler(entry.name)
+    upscaler = upscalers(options.model).get(entry.name)
     columns = {f"ours, {name_of(upscaler.dtype)}": ours(upscaler, image)}
     for precision in options.openvino:
         job = Job(network=entry.name, baked=baked, source=Path(), warm_up=Path(), target=Path())

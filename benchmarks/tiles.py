@@ -14,7 +14,7 @@ from itertools import product
 from statistics import median
 
 from machine import description, device, kind, load
-from networks import blocks, changed, library, name_of, picture, seconds, shortened
+from networks import blocks, changed, name_of, picture, seconds, shortened, upscalers
 from report import README, put, table
 
 from upscaling import weights
@@ -41,8 +41,8 @@ def whole(upscaler: Upscaler, image: Image, tile: TileSize) -> float:
 def main(arguments: list[str]) -> int:
     options = _parsed(arguments)
     entry = weights.entry(options.network) if options.network else weights.of_model(options.model)[0]
-    opened = library(options.model)
-    upscaler = opened.upscaler(entry.name)
+    opened = upscalers(options.model)
+    upscaler = opened.get(entry.name)
     image = picture(options.size, options.size)
     automatic = tile_size(AUTOMATIC, opened.device, image.width)
     tiles = [TileSize(*sides, automatic.band) for sides in product(options.widths, options.heights)]

@@ -24,7 +24,7 @@ ONLY = {
     "superres.networks": {"errors"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
-    "superres.swinir_tasks": {"errors", "values"},
+    "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
     "serving.egress": {"errors", "weights.trusted"},
     "serving.workspace": {"errors"},
     "serving.incoming": {"errors", "values", "images"},

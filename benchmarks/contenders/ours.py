@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
 from contenders.contender import Contender, Job, Run
 from upscaling import weights
-from upscaling.serving.job import Request, upscale_file
-from upscaling.superres.library import Library
+from upscaling.runtime.device import choose_device
+from upscaling.runtime.memory import keep_freed_memory
+from upscaling.runtime.progress import Progress
+from upscaling.serving.output import Output
+from upscaling.serving.pipeline import process
+from upscaling.superres.tiling import AUTOMATIC
+from upscaling.superres.upscalers import Upscalers
 
 
 def build(job: Job, dtype: str | None) -> Contender:
     """Automatic in everything, or in the type that is named."""
     if dtype is not None:
         os.environ["UPSCALING_DTYPE"] = dtype
-    library = Library(weights.entry(job.network).models[0], baked=job.baked)
-    upscaler = library.upscaler(job.network)
+    keep_freed_memory()
+    upscalers = Upscalers(weights.entry(job.network).models[0], job.baked, choose_device())
+    upscaler = upscalers.get(job.network)
     scale = upscaler.load(upscaler.dtype).scale
 
     def run(source: Path) -> Run:
         figures: dict[str, float | int | str] = {}
-        request = Request(job.network, scale)
         started = perf_counter()
-        made = upscale_file(source, job.target.parent, request, library, figures.__setitem__, progress=_ignore)
+        work = partial(upscalers.rows, upscaler, AUTOMATIC)
+        made = process(source, job.target.parent, Output(scale), work, figures.__setitem__, Progress())
         seconds = perf_counter() - started
         made.replace(job.target)
         return Run(path_to_path=seconds, network=float(figures["seconds_computing"]))
@@ -34,7 +41,3 @@ def build(job: Job, dtype: str | None) -> Contender:
         warm_up=lambda: run(job.warm_up),
         run=lambda: run(job.source),
     )
-
-
-def _ignore(*_: object) -> None:
-    pass

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from upscaling import weights
-from upscaling.superres.swinir_tasks import NOISES, TaskType
+from upscaling.superres.swinir import NOISES, TaskType
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")

@@ -130,11 +130,3 @@ def test_cpu_without_a_description_is_no_error(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(device, "_CPU_INFO", tmp_path / "absent")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert choose_dtype(CPU, fp16_safe=True) is torch.float32
-
-
-@pytest.mark.parametrize("name", ["UPSCALING_DEVICE", "UPSCALING_DTYPE"])
-def test_values_of_the_environment_that_are_none_are_told_at_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
-    monkeypatch.setenv(name, "abacus")
-    with pytest.raises(UpscalingError, match=f"E_INPUT: {name} is 'abacus'"):
-        device.check_environment()

@@ -16,11 +16,12 @@ from servers import Client, content_of, data_url, opened, serving, write_weights
 
 from upscaling import weights
 from upscaling.images import Limits, decode, in_grey
-from upscaling.superres.library import Library
-from upscaling.superres.swinir_tasks import JPEG_QUALITIES, NOISES, TaskType, choose
+from upscaling.superres.swinir import JPEG_QUALITIES, NOISES, Options, TaskType, network, own_scale
 from upscaling.superres.tiling.geometry import tile_size
+from upscaling.superres.upscalers import Upscalers
 
 MODEL = "swinir"
+CPU = torch.device("cpu")
 UNPUBLISHED = "004_grayDN_DFWB_s128w8_SwinIR-M_noise15"
 COLOUR, GREY = (data_url(file_of(pillow(noise(21, 30, channels)), "PNG")) for channels in (3, 1))
 TRUE_COLOUR = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -63,11 +64,12 @@ def computed(cache: Path, file: Path, inputs: dict[str, Any]) -> np.ndarray:
     """The pixels that the package gives, (height, width) where they are grey."""
     file.write_bytes(content_of(inputs["image"]))
     image = decode(file, Limits())
-    task = choose(inputs["task_type"], inputs.get("noise", 15), inputs.get("jpeg", 40), image.is_grey)
-    taken = in_grey(image) if weights.entry(task.network).channels == 1 and not image.is_grey else image
-    size = image.width * task.scale, image.height * task.scale
-    tile = tile_size(0, torch.device("cpu"), image.width)
-    return Library("swinir", baked=cache).upscaler(task.network).upscale(taken, *size, tile).pixels.squeeze()
+    options = Options(**{name: value for name, value in inputs.items() if name != "image"})
+    name, scale = network(options, image.is_grey), own_scale(options.task_type)
+    taken = in_grey(image) if weights.entry(name).channels == 1 and not image.is_grey else image
+    size = image.width * scale, image.height * scale
+    tile = tile_size(0, CPU, image.width)
+    return Upscalers("swinir", cache, CPU).get(name).upscale(taken, *size, tile).pixels.squeeze()
 
 
 @pytest.mark.parametrize("image", [COLOUR, GREY], ids=["colour", "grey"])

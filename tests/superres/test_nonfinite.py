@@ -13,8 +13,9 @@ from superres.test_upscaler import BF16, FP32, LARGE, STATES, every_network, net
 import tiny
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 TILES = [LARGE, TileSize(24, 24), TileSize(9, 30)]
@@ -53,15 +54,15 @@ def poisoned(healthy: Network, value: float, struck: int) -> Network:
 def test_one_such_value_in_any_call_gives_the_bytes_of_fp32(name: str, value: float, tile: TileSize) -> None:
     given, size = Image(noise(40, 26)), (26 * 3, 40 * 3)
     expected = of_random_weights(name, FP32).upscale(given, *size, LARGE).pixels
-    healthy = Tally()
+    healthy = Progress()
     of_random_weights(name, BF16).upscale(given, *size, tile, healthy)
-    for struck in range(0, healthy.tiles, 5):
+    for struck in range(0, healthy.figures["tiles"], 5):
         spoiled = {FP32: network(name, FP32), BF16: poisoned(network(name, BF16), value, struck)}
-        tally = Tally()
-        result = Upscaler(spoiled.__getitem__, BF16).upscale(given, *size, tile, tally)
+        progress = Progress()
+        result = Upscaler(spoiled.__getitem__, BF16).upscale(given, *size, tile, progress)
         assert np.array_equal(result.pixels, expected), f"call {struck}"
-        assert (tally.retries, tally.dtype) == (1, FP32)
-        assert tally.work == tally.total_work
+        assert (progress.figures["retries"], progress.figures["dtype"]) == (1, "float32")
+        assert progress.share == 1.0
 
 
 @every_tile
@@ -75,9 +76,9 @@ def test_values_beyond_fp16_give_the_bytes_of_fp32(name: str, tile: TileSize) ->
     state[last] = state[last] / 1e6
     given, size = Image(noise(40, 26)), (26 * 3, 40 * 3)
     expected = Upscaler(lambda dtype: tiny.network(state, dtype), FP32).upscale(given, *size, LARGE)
-    tally = Tally()
-    result = Upscaler(lambda dtype: tiny.network(state, dtype), torch.float16).upscale(given, *size, tile, tally)
-    assert tally.retries == 1
+    progress = Progress()
+    result = Upscaler(lambda dtype: tiny.network(state, dtype), torch.float16).upscale(given, *size, tile, progress)
+    assert progress.figures["retries"] == 1
     assert np.array_equal(result.pixels, expected.pixels)
 
 

@@ -17,7 +17,8 @@ from superres.tiling.untiled import whole
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.runtime.progress import Progress
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 PERIODS = 5  # the picture this often in a row has one whose borders are too far away to be felt
@@ -31,7 +32,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def seamless(name: str, dtype: torch.dtype = FP32) -> Upscaler:
-    return replace(of_random_weights(name, dtype), beyond="wrap")
+    return replace(of_random_weights(name, dtype), border="wrap")
 
 
 def upscaled(upscaler: Upscaler, pixels: Pixels, times: float, tile: TileSize = TILES[1]) -> Pixels:
@@ -133,6 +134,8 @@ def test_a_size_that_the_network_would_pad_is_an_input_error(size: tuple[int, in
 @every_network
 def test_progress_ends_at_exactly_one(name: str) -> None:
     shares: list[float] = []
-    seamless(name).upscale(Image(noise(20, 22)), 70, 61, TILES[2], Tally(on_progress=shares.append))
+    progress = Progress(shares.append)
+    seamless(name).upscale(Image(noise(20, 22)), 70, 61, TILES[2], progress)
     assert shares == sorted(set(shares))
     assert shares[-1] == 1.0
+    assert progress.figures["tiles"] == len(shares)

@@ -12,7 +12,8 @@ import torch
 from superres.test_upscaler import FP32, LARGE, TILE, every_network, network, noise, of_random_weights
 
 from upscaling.images import Image
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.runtime.progress import Progress
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 
@@ -52,20 +53,20 @@ def test_what_is_not_reached_or_overshot_is_resampled(name: str) -> None:
 @pytest.mark.parametrize("size", [(57, 48), (56, 49), (10_000, 1), (56, 48)], ids=str)
 def test_a_result_below_the_target_in_one_direction_only_is_enough(size: tuple[int, int]) -> None:
     # Else a narrow result could take an amount of work that its size does not tell.
-    one, two = Tally(), Tally()
+    one, two = Progress(), Progress()
     of_random_weights("srvgg").upscale(Image(noise(12, 14)), *size, TILE, one)
     twice("srvgg").upscale(Image(noise(12, 14)), *size, TILE, two)
-    assert two.work == one.work
+    assert two.figures["tiles"] == one.figures["tiles"]
 
 
 @every_network
 def test_up_to_the_networks_factor_there_is_one_pass(name: str) -> None:
     given, scale = Image(noise(12, 14)), network(name, FP32).scale
     for times in range(1, scale + 1):
-        one, two = Tally(), Tally()
+        one, two = Progress(), Progress()
         expected = of_random_weights(name).upscale(given, *sides(given, times), TILE, one)
         assert np.array_equal(twice(name).upscale(given, *sides(given, times), TILE, two).pixels, expected.pixels)
-        assert two.work == one.work
+        assert two.figures["tiles"] == one.figures["tiles"]
 
 
 def test_alpha_takes_both_passes_and_stays_exact_where_it_is_solid() -> None:
@@ -82,9 +83,11 @@ def test_alpha_takes_both_passes_and_stays_exact_where_it_is_solid() -> None:
 def test_progress_ends_at_exactly_one(name: str) -> None:
     shares: list[float] = []
     given = Image(noise(16, 15), alpha=noise(16, 15, 1)[..., 0])
-    twice(name).upscale(given, 15 * 16, 16 * 16, TILE, Tally(on_progress=shares.append))
+    progress = Progress(shares.append)
+    twice(name).upscale(given, 15 * 16, 16 * 16, TILE, progress)
     assert shares == sorted(set(shares))
     assert shares[-1] == 1.0
+    assert progress.figures["tiles"] == len(shares)
 
 
 def test_bands_of_the_second_pass_are_lower_as_they_are_wider() -> None:
@@ -99,17 +102,17 @@ def test_bands_of_the_second_pass_are_lower_as_they_are_wider() -> None:
 
 
 def test_a_network_that_enlarges_nothing_runs_once() -> None:
-    one, two = Tally(), Tally()
-    for passes, tally in ((1, one), (2, two)):
-        Upscaler(lambda _: handmade.enlarging(1), FP32, passes).upscale(Image(noise(12, 14)), 28, 24, TILE, tally)
-    assert two.work == one.work
+    one, two = Progress(), Progress()
+    for passes, progress in ((1, one), (2, two)):
+        Upscaler(lambda _: handmade.enlarging(1), FP32, passes).upscale(Image(noise(12, 14)), 28, 24, TILE, progress)
+    assert two.figures["tiles"] == one.figures["tiles"]
 
 
-def test_progress_stays_within_one_where_one_count_serves_two_pictures() -> None:
+def test_progress_of_one_that_serves_two_pictures_adds_up_to_one() -> None:
     shares: list[float] = []
-    tally = Tally(on_progress=shares.append)
-    for height in (12, 20):
-        of_random_weights("srvgg").upscale(Image(noise(height, 14)), 56, 4 * height, TILE, tally)
-        assert shares[-1] == 1.0
-    assert max(shares) == 1.0
-    assert tally.work == tally.total_work
+    whole = Progress(shares.append)
+    for height, part in zip((12, 20), whole.split(12, 20), strict=True):
+        of_random_weights("srvgg").upscale(Image(noise(height, 14)), 56, 4 * height, TILE, part)
+        assert shares[-1] == {12: 12 / 32, 20: 1.0}[height]
+    assert shares == sorted(set(shares))
+    assert whole.figures["tiles"] == len(shares)

@@ -11,10 +11,11 @@ from superres.tiling.untiled import whole
 
 import tiny
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Image
+from upscaling.images import Image, Size
 from upscaling.images.image import Pixels
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 TILE = TileSize(width=32, height=16)
@@ -65,7 +66,7 @@ def sizes() -> list[tuple[int, int]]:
 def test_the_result_has_every_row_and_column_that_was_asked_for(size: tuple[int, int]) -> None:
     for scale in (0.5, 1, 1.5, 2, 3, 4):
         height, width = (max(round(side * scale), 1) for side in size)
-        rows = plain(4).into(list, flat(*size), width, height, TILE, Tally())
+        rows = next(plain(4).attempts(flat(*size), Size(width, height), TILE, Progress()))
         assert np.array_equal(np.concatenate([colour for colour, _ in rows]), flat(height, width).pixels), f"×{scale}"
 
 
@@ -213,7 +214,7 @@ def raising(error: Exception) -> Upscaler:
 @pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory.")], ids=repr)
 def test_memory_running_out_outside_of_the_stages_is_a_coded_error(error: Exception) -> None:
     with pytest.raises(UpscalingError, match="8×6 pixels") as raised:
-        raising(error).into(list, flat(3, 4), 8, 6, TILE, Tally())
+        next(next(raising(error).attempts(flat(3, 4), Size(8, 6), TILE, Progress())))
     assert raised.value.code is Code.MEMORY
 
 

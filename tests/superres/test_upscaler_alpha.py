@@ -8,7 +8,8 @@ import torch
 import tiny
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.runtime.progress import Progress
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 TILE = TileSize(width=32, height=16)
@@ -40,8 +41,8 @@ def disc(hidden: str, dtype: type[np.unsignedinteger] = np.uint8) -> Image:
     return Image(pixels * dtype(factor), (alpha * np.iinfo(dtype).max).round().astype(dtype))
 
 
-def upscaled(upscaler: Upscaler, image: Image, times: float, tally: Tally | None = None) -> tuple[Pixels, Pixels]:
-    result = upscaler.upscale(image, round(image.width * times), round(image.height * times), TILE, tally)
+def upscaled(upscaler: Upscaler, image: Image, times: float, progress: Progress | None = None) -> tuple[Pixels, Pixels]:
+    result = upscaler.upscale(image, round(image.width * times), round(image.height * times), TILE, progress)
     assert result.alpha is not None
     assert result.alpha.shape == result.pixels.shape[:2]
     return result.pixels, result.alpha
@@ -91,21 +92,21 @@ def test_opaque_and_clear_areas_stay_so_whatever_the_network_does(times: int, re
 def test_flat_alpha_stays_flat_and_takes_no_pass_of_its_own(upscaler: Upscaler, times: float, value: int) -> None:
     opaque = Image(disc("random").pixels)
     size = round(SIDE * times)
-    alone, with_alpha = Tally(), Tally()
+    alone, with_alpha = Progress(), Progress()
     expected = upscaler.upscale(opaque, size, size, TILE, alone)
     image = Image(opaque.pixels, np.full((SIDE, SIDE), value, np.uint8))
     pixels, alpha = upscaled(upscaler, image, times, with_alpha)
     assert np.unique(alpha).tolist() == [value]
-    assert with_alpha.tiles == alone.tiles
+    assert with_alpha.figures["tiles"] == alone.figures["tiles"]
     assert np.array_equal(pixels, expected.pixels) == (value > 0)
 
 
 def test_alpha_of_its_own_doubles_the_work_and_progress_ends_at_exactly_one() -> None:
     shares: list[float] = []
-    alone, with_alpha = Tally(), Tally(on_progress=shares.append)
+    alone, with_alpha = Progress(), Progress(shares.append)
     RANDOM.upscale(Image(disc("black").pixels), 160, 160, TILE, alone)
     upscaled(RANDOM, disc("black"), 4, with_alpha)
-    assert with_alpha.work == with_alpha.total_work == 2 * alone.work
+    assert with_alpha.figures["tiles"] == len(shares) == 2 * int(alone.figures["tiles"])
     assert shares == sorted(set(shares))
     assert shares[-1] == 1.0
 
@@ -120,11 +121,11 @@ def test_grey_with_alpha_stays_grey_with_alpha(times: float) -> None:
 
 def test_alpha_is_left_alone_by_networks_that_enlarge_nothing() -> None:
     darkened = handmade.with_run(handmade.enlarging(1), 1, lambda run: lambda tile: run(tile) * 0.5)
-    given, tally = disc("random"), Tally()
-    pixels, alpha = upscaled(Upscaler(lambda _: darkened, torch.float32), given, 1, tally)
+    given, progress = disc("random"), Progress()
+    pixels, alpha = upscaled(Upscaler(lambda _: darkened, torch.float32), given, 1, progress)
     assert np.array_equal(alpha, given.alpha)
     assert not np.array_equal(pixels, given.pixels)
-    assert tally.work == tally.total_work
+    assert progress.share == 1.0
 
 
 def test_alpha_of_such_a_network_is_resampled_to_the_size_asked_for() -> None:

@@ -24,12 +24,19 @@ def whole(name: str, value: float) -> int:
     return value
 
 
-def small(name: str, value: float) -> int:
+def whole_of_64_bits(name: str, value: float) -> int:
     """The value as an integer that messages can show, if it is a whole number; else E_INPUT."""
     chosen = whole(name, value)
     if chosen.bit_length() > _LONGEST_SHOWN_INTEGER:
         raise UpscalingError(Code.INPUT, f"{name} is {shown(chosen)}; take a smaller number.")
     return chosen
+
+
+def truth(name: str, value: bool) -> bool:
+    """The value, if it is true or false; else E_INPUT."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take true or false.")
+    return value
 
 
 def one_of(name: str, value: float, choices: tuple[int, ...]) -> int:

@@ -10,8 +10,9 @@ from superres.tiling.untiled import picture, tiled
 
 import tiny
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
-from upscaling.superres.tiling import Tally, TileSize
+from upscaling.superres.tiling import TileSize
 
 FP32 = torch.float32
 TILE = TileSize(width=24, height=24)
@@ -86,19 +87,19 @@ def calls_of(name: str) -> int:
 @every_network
 def test_memory_running_out_at_any_call_changes_no_bit(name: str, error: Callable[[], Exception]) -> None:
     for call in range(1, calls_of(name) + 1):
-        tally = Tally()
+        progress = Progress()
         faults = Faults(network(name), call.__eq__, error)
-        assert torch.equal(tiled(faults.network, picture(40, 26), TILE, tally), expected(name)), f"call {call}"
-        assert tally.retries == 1
-        assert tally.work == tally.total_work
+        assert torch.equal(tiled(faults.network, picture(40, 26), TILE, progress), expected(name)), f"call {call}"
+        assert progress.figures["retries"] == 1
+        assert progress.share == 1.0
 
 
 @every_network
 def test_memory_running_out_again_and_again_changes_no_bit(name: str) -> None:
     faults = Faults(network(name), lambda call: call in (1, 2, 4), MemoryError)
-    tally = Tally()
-    assert torch.equal(tiled(faults.network, picture(40, 26), TileSize(64, 64), tally), expected(name))
-    assert tally.retries == 3
+    progress = Progress()
+    assert torch.equal(tiled(faults.network, picture(40, 26), TileSize(64, 64), progress), expected(name))
+    assert progress.figures["retries"] == 3
 
 
 @every_network

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from superres.tiling.untiled import picture, tiled, whole
 
 import tiny
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network, Stage
-from upscaling.superres.tiling import Tally, TileSize, bounded, stream
+from upscaling.superres.tiling import TileSize, bounded, stream
 
 STATES = {
     "rrdb ×4": lambda: tiny.rrdb(blocks=2),
@@ -116,19 +117,19 @@ def test_results_differ_all_over_so_that_equality_says_something(name: str) -> N
 @every_network
 def test_progress_rises_to_exactly_one_and_tiles_are_counted(name: str) -> None:
     shares: list[float] = []
-    tally = Tally(on_progress=shares.append)
-    tiled(network(name), picture(*evened(name, 43, 51)), TileSize(20, 20), tally)
+    progress = Progress(shares.append)
+    tiled(network(name), picture(*evened(name, 43, 51)), TileSize(20, 20), progress)
     assert shares == sorted(set(shares))
     assert shares[-1] == 1.0
-    assert tally.work == tally.total_work
-    assert tally.tiles == len(shares)
-    assert tally.retries == 0
+    assert progress.share == 1.0
+    assert progress.figures["tiles"] == len(shares)
+    assert progress.figures["retries"] == 0
 
 
 def test_a_picture_smaller_than_the_tile_is_one_call_per_stage() -> None:
-    tally = Tally()
-    tiled(network("rrdb ×4"), picture(20, 20), TileSize(32, 32), tally)
-    assert tally.tiles == len(network("rrdb ×4").stages)
+    progress = Progress()
+    tiled(network("rrdb ×4"), picture(20, 20), TileSize(32, 32), progress)
+    assert progress.figures["tiles"] == len(network("rrdb ×4").stages)
 
 
 @contextmanager
@@ -154,9 +155,9 @@ def _peak_bytes(network: Network, height: int, width: int) -> int:
         nonlocal peak
         peak = max(peak, _live_bytes())
 
-    tally = Tally(total_work=1, on_progress=measure)
+    (plan,) = bounded(network, (height, width), (height, width), TileSize(32, 8))
     bands = (picture(8, width) for _ in range(height // 8))
-    deque(stream(network, bands, bounded(network, height, width), TileSize(32, 8), tally), maxlen=0)
+    deque(stream(network, bands, plan, Progress(measure)), maxlen=0)
     return peak
 
 

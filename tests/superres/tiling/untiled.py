@@ -6,8 +6,9 @@ import torch
 from spandrel import ModelLoader
 
 from tiny import StateDict
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
-from upscaling.superres.tiling import Tally, TileSize, bounded, stream
+from upscaling.superres.tiling import TileSize, bounded, stream
 
 
 def picture(height: int, width: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
@@ -26,19 +27,12 @@ def tiled(
     network: Network,
     picture: torch.Tensor,
     tile: TileSize,
-    tally: Tally | None = None,
+    progress: Progress | None = None,
     band: int | None = None,
 ) -> torch.Tensor:
     """The picture in bands of the tile's height, or of another."""
     height, width = picture.shape[2:]
-    tally = tally if tally is not None else Tally()
-    plan = bounded(network, height, width)
-    tally.total_work = plan.work
-    bands = stream(
-        network,
-        iter(picture.split(band or tile.height, dim=2)),
-        plan,
-        tile,
-        tally,
-    )
+    progress = progress if progress is not None else Progress()
+    (plan,) = bounded(network, (height, width), (height, width), tile)
+    bands = stream(network, iter(picture.split(band or tile.height, dim=2)), plan, progress)
     return torch.cat([band.float() for band in bands], dim=2)

@@ -14,7 +14,8 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import Pixels, recut
+from upscaling.images.image import Pixels
+from upscaling.images.rows import recut
 
 _LOBES = 3.0
 _BLOCK = 64  # rows or columns, of the input or of the output, that make one matrix product
@@ -35,7 +36,7 @@ class _Block:
         return self.first + self.weights.shape[1]
 
 
-def margin(source: int, target: int) -> int:
+def needed_margin(source: int, target: int) -> int:
     """How many more of a repeating picture's rows, or columns, an exact result reads on each side."""
     return 0 if source == target else ceil(_LOBES * max(source / target, 1.0))
 
@@ -91,23 +92,23 @@ def _resample_columns(band: Pixels, blocks: list[_Block]) -> _Floats:
     return np.ascontiguousarray(np.concatenate(narrowed, axis=2).transpose(0, 2, 1))
 
 
-def _blocks(source: int, target: int, beyond: int) -> list[_Block]:
+def _blocks(source: int, target: int, margin: int) -> list[_Block]:
     # When reducing, an output reads many inputs: fewer outputs keep the matrix small.
     outputs = max(_BLOCK * target // max(source, target), 1)
     starts = range(0, target, outputs)
-    return [_block(source, target, beyond, start, min(start + outputs, target)) for start in starts]
+    return [_block(source, target, margin, start, min(start + outputs, target)) for start in starts]
 
 
-def _block(source: int, target: int, beyond: int, start: int, end: int) -> _Block:
+def _block(source: int, target: int, margin: int, start: int, end: int) -> _Block:
     factor = source / target
     widening = max(factor, 1.0)
     reach = _LOBES * widening
     centres = (np.arange(start, end) + 0.5) * factor
-    first = max(floor(float(centres[0]) - reach), -beyond)
-    last = min(floor(float(centres[-1]) + reach) + 1, source + beyond)
+    first = max(floor(float(centres[0]) - reach), -margin)
+    last = min(floor(float(centres[-1]) + reach) + 1, source + margin)
     distance: NDArray[np.float64] = (np.arange(first, last) + 0.5 - centres[:, None]) / widening
     weights = np.where(np.abs(distance) < _LOBES, np.sinc(distance) * np.sinc(distance / _LOBES), 0.0)
-    return _Block(first + beyond, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+    return _Block(first + margin, (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
 
 def _rounded(rows: _Floats, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:

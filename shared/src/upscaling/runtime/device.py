@@ -21,11 +21,6 @@ for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "32")
 
 
-def check_environment() -> None:
-    """Raises what `choose_device` and `choose_dtype` raise, before the first request asks."""
-    choose_dtype(choose_device(), fp16_safe=True)
-
-
 def choose_device() -> torch.device:
     """The GPU where one is usable, else the CPU; UPSCALING_DEVICE (cuda or cpu) insists.
 

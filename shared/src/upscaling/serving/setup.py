@@ -1,28 +1,61 @@
-"""What every model's server does before its first request."""
+"""What every model's server does before its first request, and the way that each request then takes."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from upscaling.images import Limits, start_threads
-from upscaling.runtime.device import check_environment
+import torch
+
+from upscaling.images import Image, Limits, start_threads
+from upscaling.runtime.device import choose_device, choose_dtype
+from upscaling.runtime.memory import keep_freed_memory
+from upscaling.runtime.progress import Progress, ProgressLines
 from upscaling.serving.egress import refuse_private_addresses
-from upscaling.serving.incoming import keep_unread
+from upscaling.serving.incoming import keep_unread, received
+from upscaling.serving.output import Output
+from upscaling.serving.pipeline import Record, Work, as_it_is, process
 from upscaling.serving.workspace import Workspace
 
 
-def start(path: type[Path]) -> Workspace:
+@dataclass(frozen=True)
+class Server:
+    """What all requests to a server share, whatever its model."""
+
+    model: str
+    """The Cog project, as progress lines name it."""
+    workspace: Workspace
+    device: torch.device
+
+    def predict(
+        self,
+        image: object,
+        output: Output,
+        work: Work,
+        record: Record,
+        prepare: Callable[[Image], Image] = as_it_is,
+    ) -> Path:
+        """The file that a model's work makes of the picture that a caller sent; raises what `process` raises."""
+        folder = self.workspace.begin()
+        with received(image, folder) as source:
+            return process(source, folder, output, work, record, Progress(ProgressLines(self.model)), prepare)
+
+
+def start(model: str, path: type[Path]) -> Server:
     """Sends log lines to standard error, guards connections and starts the PNG writer's threads.
 
-    path is Cog's class of paths, which from then on leaves URLs unread.
-    Returns the folder that pictures and results live in. Raises E_INPUT for an environment variable of a wrong value.
+    path is Cog's class of paths, which from then on leaves URLs unread. Raises E_INPUT for an environment variable
+    of a wrong value, and E_DEVICE where the device that one insists on is not usable.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     Limits.from_environment()
-    check_environment()
+    device = choose_device()
+    choose_dtype(device, fp16_safe=True)  # raises before the first request would
+    keep_freed_memory()
     refuse_private_addresses()
     keep_unread(path)
     start_threads()
-    return Workspace.open()
+    return Server(model, Workspace.open(), device)

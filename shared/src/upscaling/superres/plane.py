@@ -3,173 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from upscaling.errors import Code, UpscalingError
 from upscaling.images.grey import LUMA
-from upscaling.images.image import Pixels, recut
-from upscaling.images.resampling import margin, resample
+from upscaling.images.image import Pixels
+from upscaling.images.resampling import needed_margin, resample
+from upscaling.images.rows import recut
+from upscaling.images.transparency import Border, restore_solid
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
 from upscaling.superres.networks.stage import Padding
-from upscaling.superres.tiling import Plan, Tally, TileSize, bounded, repeating, stream
-from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, pieces
-
-_Positions = NDArray[np.intp]
+from upscaling.superres.tiling import Plan, TileSize, bounded, padded, repeating, stream
+from upscaling.superres.tiling.geometry import Span, pieces
 
 
 @dataclass(frozen=True)
-class Pass:
-    """The network run once over a picture, or over the result of the pass before."""
+class Enlargement:
+    """How the planes of one picture come to a target size: the network's passes, then Lanczos."""
 
-    plan: Plan
-    tile: TileSize
-    kept_rows: Span
-    """Rows of the output that are handed on; others are of padding."""
-    kept_width: int
-
-
-@dataclass(frozen=True)
-class Route:
-    """The way of every picture of one size to one target."""
-
-    rows: _Positions
-    """The picture's rows that the first pass takes, in its order."""
-    columns: _Positions
-    """The same of the columns."""
-    passes: tuple[Pass, ...]
-    enlarged: tuple[int, int]
+    network: Network
+    border: Border
+    plans: tuple[Plan, ...]
+    """One for each pass."""
+    size: tuple[int, int]
     """(height, width) that the passes lead to."""
     target: tuple[int, int]
     """(height, width) of the result."""
     margins: tuple[int, int]
     """Rows and columns of the repeated picture that the resampling needs on each side."""
 
-    @property
-    def work(self) -> int:
-        """Pixels that go into stages, as `Tally.work` counts them."""
-        return sum(step.plan.work for step in self.passes)
+    @classmethod
+    def of(
+        cls,
+        network: Network,
+        border: Border,
+        passes: int,
+        size: tuple[int, int],
+        target: tuple[int, int],
+        tile: TileSize,
+    ) -> Enlargement:
+        """From size to target, both (height, width); raises E_INPUT for a repeating picture that the network pads."""
+        factor = network.scale**passes
+        enlarged = size[0] * factor, size[1] * factor
+        if border == "edge":
+            plans = bounded(network, padded(network, size), size, tile, passes)
+            return cls(network, border, plans, enlarged, target, margins=(0, 0))
+        margins = needed_margin(enlarged[0], target[0]), needed_margin(enlarged[1], target[1])
+        return cls(network, border, repeating(network, size, tile, passes, margins[0]), enlarged, target, margins)
+
+    def computed(self, plane: Pixels, progress: Progress) -> Iterator[Pixels]:
+        """Yields bands of the plane as the network enlarges it, with the rows of the margin.
+
+        The plane is (height, width, 1 or 3), as are the bands. Raises E_MEMORY and E_NONFINITE.
+        """
+        first, *others = self.plans
+        part, *parts = progress.split(*(plan.work for plan in self.plans))
+        through = partial(_through, self.network, channels=plane.shape[2], dtype=plane.dtype)
+        bands = through(first, _input(self.network, first, self.border, plane), progress=part)
+        for plan, part in zip(others, parts, strict=True):
+            bands = through(plan, recut(bands, plan.tile.rows), progress=part)
+        return bands
+
+    def unchanged(self, plane: Pixels) -> Iterator[Pixels]:
+        """Yields the plane itself in place of what a network makes of it that enlarges nothing."""
+        height = len(plane)
+        yield plane[np.arange(-self.margins[0], height + self.margins[0]) % height]
+
+    def restored(self, bands: Iterator[Pixels], alpha: Pixels) -> Iterator[Pixels]:
+        """Yields bands of computed alpha, exact again where the picture's own, (height, width), is clear or opaque."""
+        scale = self.size[0] // len(alpha)
+        top = -self.margins[0]
+        for rows in bands:
+            yield restore_solid(rows[..., 0], alpha, top, scale, self.border)[..., None]
+            top += len(rows)
+
+    def resized(self, bands: Iterator[Pixels]) -> Iterator[Pixels]:
+        """Yields bands at exactly the size of the target."""
+        columns = np.arange(-self.margins[1], self.size[1] + self.margins[1]) % self.size[1]
+        widened = (band[:, columns] for band in bands) if self.margins[1] else bands
+        return resample(widened, self.size, self.target, self.margins)
 
 
-def bounded_route(
-    network: Network, size: tuple[int, int], target: tuple[int, int], tile: TileSize, passes: int
-) -> Route:
-    """For a picture with borders; it is padded once, at the right and the bottom, as the network wants it.
-
-    size and target are (height, width). More than one pass is for networks whose `multiple` divides their factor.
-    """
-    padded = _padded(size[0], network), _padded(size[1], network)
-    planned, (height, width) = padded, size
-    steps: list[Pass] = []
-    for _ in range(passes):
-        height, width = height * network.scale, width * network.scale
-        steps.append(Pass(bounded(network, *planned), tile, Span(0, height), width))
-        planned, tile = (height, width), _lower(tile, network.scale)
-    return Route(
-        rows=_padded_positions(size[0], padded[0], network.padding),
-        columns=_padded_positions(size[1], padded[1], network.padding),
-        passes=tuple(steps),
-        enlarged=(height, width),
-        target=target,
-        margins=(0, 0),
-    )
+def _input(network: Network, plan: Plan, border: Border, pixels: Pixels) -> Iterator[Pixels]:
+    """The rows and columns that a plan takes of a plane, those of its padding or repetition too."""
+    height, width = pixels.shape[:2]
+    mode = "wrap" if border == "wrap" else network.padding
+    rows = _positions(height, plan.input_rows, mode)
+    columns = _positions(width, Span(0, plan.input_width), mode)
+    for span in pieces(Span(0, len(rows)), plan.tile.rows):
+        yield pixels[rows[span.start : span.end]][:, columns]
 
 
-def repeating_route(
-    network: Network, size: tuple[int, int], target: tuple[int, int], tile: TileSize, passes: int
-) -> Route:
-    """For a picture that continues with itself on all sides.
-
-    size and target are (height, width). Raises E_INPUT for a size that the network would pad.
-    """
-    height, width = size
-    if height % network.multiple or width % network.multiple:
-        raise UpscalingError(
-            Code.INPUT,
-            f"the picture has {width}×{height} pixels, and this network takes a seamless one only where both are"
-            f" multiples of {network.multiple}. Crop it, or choose another network.",
-        )
-    enlarged = height * network.scale**passes, width * network.scale**passes
-    margins = margin(enlarged[0], target[0]), margin(enlarged[1], target[1])
-    steps: list[Pass] = []
-    beyond = margins[0]
-    for done in reversed(range(passes)):
-        before, after = network.scale**done, network.scale ** (done + 1)
-        plan = repeating(network, height * before, width * before, beyond)
-        kept = Span(-beyond, height * after + beyond)
-        steps.insert(0, Pass(plan, _lower(tile, before), kept, width * after))
-        beyond = -plan.taken_rows.start
-    rows = np.arange(-beyond, height + beyond) % height
-    return Route(rows, np.arange(width), tuple(steps), enlarged, target, margins)
-
-
-def enlarge(route: Route, network: Network, pixels: Pixels, tally: Tally) -> Iterator[Pixels]:
-    """Yields bands of the plane at the size of `route.enlarged`, with the rows of its margin.
-
-    pixels is (height, width, 1 or 3), as are the bands. Raises E_MEMORY and E_NONFINITE.
-    """
-    first, *others = route.passes
-    channels, dtype = pixels.shape[2], pixels.dtype
-    run = partial(_through, network=network, tally=tally, channels=channels, dtype=dtype)
-    bands = run(first, _source(route, pixels))
-    for step in others:
-        bands = run(step, recut(bands, step.tile.rows))
-    return bands
-
-
-def unchanged(route: Route, plane: Pixels) -> Iterator[Pixels]:
-    """Yields the plane itself in place of what `enlarge` makes of it, for a network that enlarges nothing."""
-    height = len(plane)
-    yield plane[np.arange(-route.margins[0], height + route.margins[0]) % height]
-
-
-def resized(route: Route, bands: Iterator[Pixels]) -> Iterator[Pixels]:
-    """Yields the bands of `enlarge` at exactly the size of the target."""
-    columns = np.arange(-route.margins[1], route.enlarged[1] + route.margins[1]) % route.enlarged[1]
-    widened = (band[:, columns] for band in bands) if route.margins[1] else bands
-    return resample(widened, route.enlarged, route.target, route.margins)
-
-
-def _source(route: Route, pixels: Pixels) -> Iterator[Pixels]:
-    for span in pieces(Span(0, len(route.rows)), route.passes[0].tile.rows):
-        yield pixels[route.rows[span.start : span.end]][:, route.columns]
+def _positions(length: int, span: Span, mode: Padding | Literal["wrap"]) -> NDArray[np.intp]:
+    """Where each row of a span that is wider than a plane comes from, as numpy.pad names the way."""
+    return np.pad(np.arange(length, dtype=np.intp), (-span.start, span.end - length), mode=mode)
 
 
 def _through(
-    step: Pass,
-    bands: Iterator[Pixels],
     network: Network,
-    tally: Tally,
+    plan: Plan,
+    bands: Iterator[Pixels],
     channels: int,
     dtype: np.dtype[np.uint8 | np.uint16],
+    progress: Progress,
 ) -> Iterator[Pixels]:
     entering = (_to_values(band, network) for band in bands)
-    top = step.plan.given_rows.start
-    for band in stream(network, entering, step.plan, step.tile, tally):
-        first, end = (min(max(row - top, 0), band.shape[2]) for row in (step.kept_rows.start, step.kept_rows.end))
+    top = plan.computed_rows.start
+    for band in stream(network, entering, plan, progress):
+        first, end = (min(max(row - top, 0), band.shape[2]) for row in (plan.output_rows.start, plan.output_rows.end))
         top += band.shape[2]
-        rows = _to_pixels(band[:, :, first:end, : step.kept_width], channels, dtype)
+        rows = _to_pixels(band[:, :, first:end, : plan.output_width], channels, dtype)
         del band  # this frame stays alive while the rows are resampled and encoded
         if len(rows):
             yield rows
-
-
-def _lower(tile: TileSize, factor: int) -> TileSize:
-    """Bands are as wide as the picture: on one that is wider by a factor they are lower by it."""
-    rows = max(tile.rows // factor, min(tile.rows, SMALLEST_TILE))
-    return replace(tile, height=min(tile.height, rows), band=rows)
-
-
-def _padded(length: int, network: Network) -> int:
-    return -(-(length + network.least_padding) // network.multiple) * network.multiple
-
-
-def _padded_positions(length: int, padded: int, padding: Padding) -> _Positions:
-    return np.pad(np.arange(length), (0, padded - length), mode=padding)
 
 
 def _to_values(band: Pixels, network: Network) -> torch.Tensor:

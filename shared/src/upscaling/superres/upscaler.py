@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from upscaling.errors import Code, UpscalingError
-from upscaling.images import Image
+from upscaling.images import Image, Rows, Size, collect
 from upscaling.images.image import Pixels
-from upscaling.images.transparency import Beyond, fill_hidden, is_flat, restore_solid
+from upscaling.images.transparency import Border, fill_hidden, is_flat
+from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.memory import memory_errors_coded
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
-from upscaling.superres.plane import Route, bounded_route, enlarge, repeating_route, resized, unchanged
-from upscaling.superres.tiling import Tally, TileSize
-
-_ROUTES = {"edge": bounded_route, "wrap": repeating_route}
-
-Rows = Iterator[tuple[Pixels, Pixels | None]]
-"""Consecutive rows of colour, (rows, width, channels), and of alpha, (rows, width) or None."""
-_Result = TypeVar("_Result")
+from upscaling.superres.plane import Enlargement
+from upscaling.superres.tiling import TileSize
 
 
 @dataclass(frozen=True)
@@ -36,66 +30,60 @@ class Upscaler:
     """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
     passes: int = 1
     """How often the network runs at most: again on its result only where both sides of that are below the target's."""
-    beyond: Beyond = "edge"
-    """What lies around a picture: a border, or the picture again ("wrap"), so that results tile without a seam."""
+    border: Border = "edge"
+    """What lies around a picture: nothing, or the picture again ("wrap"), so that results tile without a seam."""
 
     def dtype_for(self, image: Image) -> torch.dtype:
         """The type that a picture is computed in."""
         return torch.float32 if image.bits == 16 else self.dtype
 
-    def upscale(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally | None = None) -> Image:
-        """The picture at exactly width × height pixels.
+    def upscale(self, image: Image, width: int, height: int, tile: TileSize, progress: Progress | None = None) -> Image:
+        """The picture at exactly width × height pixels, as one of the `attempts` gives it; raises what they do."""
+        size = Size(width, height)
+        with memory_errors_coded(f"a result of {width}×{height} pixels"):
+            attempts = self.attempts(image, size, tile, progress or Progress())
+            return first_finite(attempts, partial(collect, image, size))
+
+    def attempts(self, image: Image, size: Size, tile: TileSize, progress: Progress) -> Iterator[Rows]:
+        """Yields the rows of the picture at a size in the fast type, and then those in fp32, for `first_finite`.
 
         The network enlarges by its own factor, Lanczos brings that to the size. Alpha is enlarged by the same
         network, unless it is flat or the network enlarges nothing; colours hidden under zero alpha do not matter.
-        Raises E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network pads.
-        """
-        taking = partial(collect, image, width, height)
-        return self.into(taking, image, width, height, tile, tally or Tally())
-
-    def into(
-        self, take: Callable[[Rows], _Result], image: Image, width: int, height: int, tile: TileSize, tally: Tally
-    ) -> _Result:
-        """Hands the rows of the result to `take`, and returns what that makes of them.
-
-        Where a value in the fast type is not finite, the whole picture is computed again in fp32 and `take` is
-        called again: redoing a part would make the result depend on the tiles. Raises what `upscale` does.
+        A value that is not finite makes all rows void: computing a part again would make the result depend on the
+        tiles. The rows raise E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network
+        pads.
         """
         fast = self.dtype_for(image)
-        try:
-            return take(self._rows(image, width, height, tile, tally, fast))
-        except UpscalingError as error:
-            if error.code is not Code.NONFINITE or fast is torch.float32:
-                raise
-        tally.retries += 1
-        return take(self._rows(image, width, height, tile, tally, torch.float32))
+        yield self._rows(image, size, tile, progress, fast)
+        if fast is not torch.float32:
+            progress.count("retries")
+            yield self._rows(image, size, tile, progress, torch.float32)
 
-    def _rows(self, image: Image, width: int, height: int, tile: TileSize, tally: Tally, dtype: torch.dtype) -> Rows:
+    def _rows(self, image: Image, size: Size, tile: TileSize, progress: Progress, dtype: torch.dtype) -> Rows:
         """Yields the result, computed in one type."""
-        tally.dtype = dtype
-        with memory_errors_coded(f"a result of {width}×{height} pixels"):
+        with memory_errors_coded(f"a result of {size.width}×{size.height} pixels"):
             network = self.load(dtype)
-            has_own_alpha = image.alpha is not None and not is_flat(image.alpha)
-            enlarges_alpha = has_own_alpha and network.scale > 1
-            size, target = (image.height, image.width), (height, width)
-            route = _ROUTES[self.beyond](network, size, target, tile, self._passes(network, size, target))
-            # On top of what is done: one count may serve several pictures, or one that is begun anew.
-            tally.total_work = tally.work + route.work * (2 if enlarges_alpha else 1)
-            through = partial(enlarge, route, network, tally=tally)  # pixels → bands
+            progress.figures |= {"device": str(network.device), "dtype": str(dtype).removeprefix("torch.")}
+            progress.figures["weights"] = network.source
+            given, target = (image.height, image.width), (size.height, size.width)
+            passes = self._passes(network, given, target)
+            enlargement = Enlargement.of(network, self.border, passes, given, target, tile)
             if image.alpha is None:
-                for rows in resized(route, through(image.pixels)):
+                for rows in enlargement.resized(enlargement.computed(image.pixels, progress)):
                     yield rows, None
                 return
-            colour = resized(route, through(fill_hidden(image.pixels, image.alpha, self.beyond)))
-            if not has_own_alpha:
-                for rows in colour:
+            pixels = fill_hidden(image.pixels, image.alpha, self.border)
+            if is_flat(image.alpha):
+                for rows in enlargement.resized(enlargement.computed(pixels, progress)):
                     yield rows, np.full(rows.shape[:2], image.alpha[0, 0])
                 return
-            if enlarges_alpha:
-                alpha = _solid(route, through(image.alpha[..., None]), image.alpha, self.beyond)
+            of_colour, of_alpha = progress.split(1, 1 if network.scale > 1 else 0)
+            colour = enlargement.computed(pixels, of_colour)
+            if network.scale > 1:
+                alpha = enlargement.restored(enlargement.computed(image.alpha[..., None], of_alpha), image.alpha)
             else:  # a network that restores colours has nothing to mend in alpha
-                alpha = unchanged(route, image.alpha[..., None])
-            yield from _side_by_side(colour, resized(route, alpha))
+                alpha = enlargement.unchanged(image.alpha[..., None])
+            yield from _side_by_side(enlargement.resized(colour), enlargement.resized(alpha))
 
     def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
         """One more where the result is below the target in both directions: then it is smaller than the target."""
@@ -108,32 +96,6 @@ class Upscaler:
         ):
             passes += 1
         return passes
-
-
-def collect(image: Image, width: int, height: int, rows: Rows) -> Image:
-    """The rows of an upscaler as one picture like `image`; raises E_MEMORY where it does not fit."""
-    with memory_errors_coded(f"a result of {width}×{height} pixels"):
-        pixels: Pixels = np.empty((height, width, image.pixels.shape[2]), image.pixels.dtype)
-        alpha: Pixels | None = None if image.alpha is None else np.empty((height, width), image.alpha.dtype)
-    top = 0
-    for colour_rows, alpha_rows in rows:
-        bottom = top + len(colour_rows)
-        pixels[top:bottom] = colour_rows
-        if alpha is not None and alpha_rows is not None:
-            alpha[top:bottom] = alpha_rows
-        top = bottom
-    if top != height:
-        raise UpscalingError(Code.ENCODE, f"{height - top} of {height} rows are missing; please report this.")
-    return Image(pixels, alpha, image.profile, image.resolution)
-
-
-def _solid(route: Route, enlarged: Iterator[Pixels], alpha: Pixels, beyond: Beyond) -> Iterator[Pixels]:
-    """Bands of enlarged alpha, exact again where the input was clear or opaque."""
-    scale = route.enlarged[0] // len(alpha)
-    top = -route.margins[0]
-    for rows in enlarged:
-        yield restore_solid(rows[..., 0], alpha, top, scale, beyond)[..., None]
-        top += len(rows)
 
 
 def _side_by_side(colour: Iterator[Pixels], alpha: Iterator[Pixels]) -> Iterator[tuple[Pixels, Pixels]]:

@@ -29,10 +29,10 @@ _ARCHITECTURES = {
 }
 
 
-def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> Network:
+def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device, source: str = "") -> Network:
     """The network that a state dict belongs to, recognised by spandrel from its keys and shapes.
 
-    Raises E_WEIGHTS where it is of no architecture that is known here.
+    source says where the weights first came from. Raises E_WEIGHTS where it is of no architecture that is known here.
     """
     try:
         with warnings.catch_warnings():
@@ -46,18 +46,21 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         ) from error
     # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
     torch.backends.cudnn.allow_tf32 = False
-    model = descriptor.model.eval().requires_grad_(False)
+    module = descriptor.model.eval().requires_grad_(False)
     # Channels-last is the layout that convolutions are fastest in, on CPUs and GPUs alike.
-    model = model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if convolution.are_onednns(dtype, device):
-        convolution.prepare(model)
+        convolution.prepare(module)
     return Network(
-        stages=architecture.stages(model),
+        stages=architecture.stages(module),
         scale=descriptor.scale,
         dtype=dtype,
         device=device,
         channels=descriptor.input_channels,
-        multiple=architecture.multiple(model),
+        multiple=architecture.multiple(module),
         padding=architecture.padding,
         least_padding=architecture.least_padding,
+        nbytes=nbytes,
+        source=source,
     )

@@ -53,3 +53,7 @@ class Network:
     """How it is padded: as numpy.pad names it."""
     least_padding: int = 0
     """Rows and columns of padding that there are at least: some networks pad what is a multiple already."""
+    nbytes: int = 0
+    """Memory of its weights."""
+    source: str = ""
+    """Where its weights first came from."""

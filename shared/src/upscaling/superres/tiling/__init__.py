@@ -1,7 +1,17 @@
 """Runs a network over a picture of any size in bounded memory, without changing a value."""
 
-from upscaling.superres.tiling.geometry import AUTOMATIC, TileSize, tile_size
-from upscaling.superres.tiling.plan import Plan, bounded, repeating
-from upscaling.superres.tiling.stream import Tally, stream
+from upscaling.superres.tiling.geometry import AUTOMATIC, TileSize, check_tile_size, tile_size
+from upscaling.superres.tiling.plan import Plan, bounded, padded, repeating
+from upscaling.superres.tiling.stream import stream
 
-__all__ = ["AUTOMATIC", "Plan", "Tally", "TileSize", "bounded", "repeating", "stream", "tile_size"]
+__all__ = [
+    "AUTOMATIC",
+    "Plan",
+    "TileSize",
+    "bounded",
+    "check_tile_size",
+    "padded",
+    "repeating",
+    "stream",
+    "tile_size",
+]

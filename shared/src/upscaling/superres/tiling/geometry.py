@@ -35,16 +35,21 @@ _AUTOMATIC_TILES = {"cpu": 192, "cuda": 1024}  # pixels a side
 _BAND_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 21}
 
 
-def tile_size(requested: int, device: torch.device, picture_width: int) -> TileSize:
-    """The tile that a caller asked for: 0 is automatic, else the side of a square; all in pixels.
-
-    Raises E_INPUT outside 0 and 32–2048.
-    """
+def check_tile_size(requested: int) -> None:
+    """Raises E_INPUT outside 0, which is automatic, and 32–2048 pixels."""
     if requested != AUTOMATIC and not SMALLEST_TILE <= requested <= LARGEST_TILE:
         raise UpscalingError(
             Code.INPUT,
             f"tile_size is {requested}; take 0 for automatic, or {SMALLEST_TILE} to {LARGEST_TILE} pixels.",
         )
+
+
+def tile_size(requested: int, device: torch.device, picture_width: int) -> TileSize:
+    """The tile that a caller asked for: 0 is automatic, else the side of a square; all in pixels.
+
+    Raises E_INPUT outside 0 and 32–2048.
+    """
+    check_tile_size(requested)
     side = requested or _AUTOMATIC_TILES[device.type]
     band = max(_BAND_PIXELS[device.type] // picture_width, SMALLEST_TILE)
     return TileSize(side, min(side, band), band)

@@ -15,35 +15,11 @@ import torch
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.memory import is_out_of_memory, release
+from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network, Stage
-from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, TileSize, Window, pieces, windows
-from upscaling.superres.tiling.plan import Extent, Plan
-from upscaling.superres.tiling.rows import Rows
-
-
-@dataclass
-class Tally:
-    """What one run has done so far; each run has its own."""
-
-    tiles: int = 0
-    """Stage calls that succeeded."""
-    retries: int = 0
-    """What was done again: a tile in smaller ones, because memory ran out, or a picture in fp32."""
-    dtype: torch.dtype | None = None
-    """The type that was computed in."""
-    work: int = 0
-    """Pixels that went into stages, of all stages together."""
-    total_work: int = 0
-    """What `work` will be at the end."""
-    on_progress: Callable[[float], object] | None = None
-    """Called after every tile with the share of the work that is done, 0–1."""
-
-    def add_tile(self, pixels: int) -> None:
-        """Counts a finished tile that `pixels` of a stage's input went into."""
-        self.tiles += 1
-        self.work += pixels
-        if self.on_progress is not None:
-            self.on_progress(self.work / self.total_work)
+from upscaling.superres.tiling.buffer import RowBuffer
+from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, windows
+from upscaling.superres.tiling.plan import Plan, StagePlan
 
 
 @dataclass
@@ -66,33 +42,38 @@ class _Budget:
             self.height //= 2
 
 
-def stream(
-    network: Network,
-    bands: Iterator[torch.Tensor],
-    plan: Plan,
-    tile: TileSize,
-    tally: Tally,
-) -> Iterator[torch.Tensor]:
+def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress: Progress) -> Iterator[torch.Tensor]:
     """Yields the network's output as consecutive row bands, (1, channels, rows, width × scale).
 
-    bands are the rows that the plan takes, in the same form and of any heights; what comes are the rows
-    that it gives. A tile that runs out of memory is redone in halves. Raises E_MEMORY where that did not help,
-    and E_NONFINITE.
+    bands are the plan's input rows, in the same form and of any heights; what comes are its computed rows.
+    A tile that runs out of memory is redone in halves. Raises E_MEMORY where that did not help, and E_NONFINITE.
+    The progress counts tiles, which are calls of stages that succeeded, and retries.
     """
-    budget = _Budget(tile.width, tile.height)
-    saved: dict[str, Rows] = {}
-    for index, (stage, extent) in enumerate(zip(network.stages, plan.extents, strict=True)):
-        saved.update({name: Rows(extent.taken_rows.start) for name in stage.saves})
+    budget = _Budget(plan.tile.width, plan.tile.height)
+    saved: dict[str, RowBuffer] = {}
+    for name in ("tiles", "retries"):
+        progress.count(name, 0)
+    done = 0
+
+    def finished(pixels: int) -> None:
+        nonlocal done
+        done += pixels
+        progress.count("tiles")
+        progress.reach(done / plan.work)
+
+    for index, (stage, part) in enumerate(zip(network.stages, plan.stages, strict=True)):
+        saved.update({name: RowBuffer(part.input_rows.start) for name in stage.saves})
         runner = _Runner(
             network=network,
             index=index,
-            rows=Rows(extent.taken_rows.start),
+            rows=RowBuffer(part.input_rows.start),
             saves=[saved[name] for name in stage.saves],
             skip=saved[stage.skip] if stage.skip is not None else None,
-            extent=extent,
-            rows_at_once=tile.rows,
+            plan=part,
+            rows_at_once=plan.tile.rows,
             budget=budget,
-            tally=tally,
+            progress=progress,
+            finished=finished,
         )
         bands = runner.bands(bands)
     return bands
@@ -104,27 +85,29 @@ class _Runner:
 
     network: Network
     index: int
-    rows: Rows
-    saves: list[Rows]
-    skip: Rows | None
-    extent: Extent
+    rows: RowBuffer
+    saves: list[RowBuffer]
+    skip: RowBuffer | None
+    plan: StagePlan
     rows_at_once: int
     budget: _Budget
-    tally: Tally
+    progress: Progress
+    finished: Callable[[int], None]
+    """Takes how many pixels of the stage's input a finished tile kept."""
 
     @property
     def stage(self) -> Stage:
         return self.network.stages[self.index]
 
     def bands(self, entering: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        done = self.extent.given_rows.start
+        done = self.plan.output_rows.start
         for band in entering:
             for rows in (self.rows, *self.saves):
                 rows.append(band)
             del band  # this frame stays alive while the next stage works
             ready = self._ready()
             # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
-            if ready - done < self.stage.halo and ready < self.extent.given_rows.end:
+            if ready - done < self.stage.halo and ready < self.plan.output_rows.end:
                 continue
             while done < ready:
                 span = pieces(Span(done, ready), self.rows_at_once, self.stage.align)[0]
@@ -132,14 +115,14 @@ class _Runner:
                 yield self._band(span)
 
     def _ready(self) -> int:
-        if self.rows.end == self.extent.taken_rows.end:
-            return self.extent.given_rows.end
+        if self.rows.end == self.plan.input_rows.end:
+            return self.plan.output_rows.end
         aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
-        return min(aligned, self.extent.given_rows.end)
+        return min(aligned, self.plan.output_rows.end)
 
     def _band(self, rows: Span) -> torch.Tensor:
         with torch.inference_mode():
-            band = self._area(rows, Span(0, self.extent.width))
+            band = self._area(rows, Span(0, self.plan.width))
         # Before it is handed on: all later stages work on it while this one waits.
         self.rows.drop_before(rows.end - self.stage.halo)
         if self.skip is not None:
@@ -149,8 +132,8 @@ class _Runner:
     def _area(self, rows: Span, columns: Span) -> torch.Tensor:
         """Any part of the output, (1, channels, rows, width), from as many tiles as the budget takes."""
         stage, budget = self.stage, replace(self.budget)
-        down = windows(rows, stage.halo, self.extent.taken_rows, budget.height, stage.align)
-        across = windows(columns, stage.halo, self.extent.reach, budget.width, stage.align)
+        down = windows(rows, stage.halo, self.plan.input_rows, budget.height, stage.align)
+        across = windows(columns, stage.halo, self.plan.columns, budget.width, stage.align)
         if len(down) == len(across) == 1:
             return self._tile(down[0], across[0])
         area: torch.Tensor | None = None
@@ -172,10 +155,10 @@ class _Runner:
             if not is_out_of_memory(error):
                 raise
         else:
-            self.tally.add_tile(len(rows.kept) * len(columns.kept))
+            self.finished(len(rows.kept) * len(columns.kept))
             return out
         # Out of the except clause, which would keep the failed tile's tensors alive.
-        self.tally.retries += 1
+        self.progress.count("retries")
         release(self.network.device)
         self.budget.halve()
         return self._area(rows.kept, columns.kept)

@@ -9,7 +9,7 @@ import torch
 from upscaling.superres.tiling.geometry import Span
 
 
-class Rows:
+class RowBuffer:
     """A window that slides down a feature map: bands come in at the bottom, spent rows leave at the top."""
 
     def __init__(self, start: int = 0) -> None:

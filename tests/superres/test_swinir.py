@@ -7,7 +7,12 @@ import pytest
 
 from upscaling import weights
 from upscaling.errors import UpscalingError
-from upscaling.superres.swinir_tasks import JPEG_QUALITIES, NOISES, TaskType, choose
+from upscaling.superres.swinir import JPEG_QUALITIES, NOISES, Options, TaskType, network, own_scale
+
+
+def choose(task_type: Any, noise: Any, jpeg: Any, is_grey: bool) -> str:
+    return network(Options(task_type, noise, jpeg), is_grey)
+
 
 SUPER_RESOLUTION = (TaskType.LARGE, TaskType.MEDIUM)
 DENOISING = (TaskType.DENOISE_GREY, TaskType.DENOISE_COLOUR)
@@ -15,30 +20,30 @@ DENOISING = (TaskType.DENOISE_GREY, TaskType.DENOISE_COLOUR)
 
 def test_the_networks_of_all_tasks_are_those_of_the_catalogue() -> None:
     inputs = product(TaskType, NOISES, JPEG_QUALITIES, [False, True])
-    chosen = {choose(*values).network for values in inputs}
+    chosen = {choose(*values) for values in inputs}
     assert chosen == {entry.name for entry in weights.of_model("swinir")}
 
 
 @pytest.mark.parametrize("task", TaskType)
 def test_super_resolution_enlarges_by_four_and_nothing_else_enlarges(task: TaskType) -> None:
-    assert choose(task, 15, 40, is_grey=False).scale == (4 if task in SUPER_RESOLUTION else 1)
+    assert own_scale(task) == (4 if task in SUPER_RESOLUTION else 1)
 
 
 def test_the_large_task_takes_the_large_network() -> None:
-    assert "SwinIR-L_x4" in choose(TaskType.LARGE, 15, 40, is_grey=False).network
-    assert "SwinIR-M_x4" in choose(TaskType.MEDIUM, 15, 40, is_grey=False).network
+    assert "SwinIR-L_x4" in choose(TaskType.LARGE, 15, 40, is_grey=False)
+    assert "SwinIR-M_x4" in choose(TaskType.MEDIUM, 15, 40, is_grey=False)
 
 
 @pytest.mark.parametrize("noise", NOISES)
 def test_denoising_takes_the_network_of_the_level(noise: int) -> None:
-    grey, colour = (choose(task, noise, 40, is_grey=False).network for task in DENOISING)
+    grey, colour = (choose(task, noise, 40, is_grey=False) for task in DENOISING)
     assert grey == f"004_grayDN_DFWB_s128w8_SwinIR-M_noise{noise}"
     assert colour == f"005_colorDN_DFWB_s128w8_SwinIR-M_noise{noise}"
 
 
 @pytest.mark.parametrize("jpeg", JPEG_QUALITIES)
 def test_jpeg_repair_takes_the_network_of_the_quality_and_of_the_colours(jpeg: int) -> None:
-    grey, colour = (choose(TaskType.REPAIR_JPEG, 15, jpeg, is_grey).network for is_grey in (True, False))
+    grey, colour = (choose(TaskType.REPAIR_JPEG, 15, jpeg, is_grey) for is_grey in (True, False))
     assert grey == f"006_CAR_DFWB_s126w7_SwinIR-M_jpeg{jpeg}"
     assert colour == f"006_colorCAR_DFWB_s126w7_SwinIR-M_jpeg{jpeg}"
 
@@ -50,8 +55,8 @@ def test_only_jpeg_repair_looks_at_colours(task: TaskType) -> None:
 
 def test_networks_for_grey_are_told_in_the_catalogue() -> None:
     grey = {entry.name for entry in weights.of_model("swinir") if entry.channels == 1}
-    of_tasks = {choose(TaskType.DENOISE_GREY, noise, 40, is_grey=False).network for noise in NOISES}
-    of_tasks |= {choose(TaskType.REPAIR_JPEG, 15, jpeg, is_grey=True).network for jpeg in JPEG_QUALITIES}
+    of_tasks = {choose(TaskType.DENOISE_GREY, noise, 40, is_grey=False) for noise in NOISES}
+    of_tasks |= {choose(TaskType.REPAIR_JPEG, 15, jpeg, is_grey=True) for jpeg in JPEG_QUALITIES}
     assert grey == of_tasks
 
 

@@ -1,0 +1,124 @@
+"""One request of any model: decode, the model's work, encode, and its figures on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import starmap
+from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
+
+from upscaling.images import (
+    Image,
+    Limits,
+    OutputFormat,
+    PngHeader,
+    Rows,
+    Size,
+    check_output,
+    collect,
+    decode,
+    encode,
+    probe,
+    with_alpha,
+    write_png,
+)
+from upscaling.runtime.attempts import first_finite
+from upscaling.runtime.memory import give_back, memory_errors_coded
+from upscaling.runtime.progress import Figure, Progress
+from upscaling.serving.output import Output
+
+_Item = TypeVar("_Item")
+
+Work = Callable[[Image, Size, Progress], Iterable[Rows]]
+"""What a model does to a picture: the rows of the result at a size.
+
+Rows that raise E_NONFINITE are begun anew from the next ones, as `first_finite` takes them.
+"""
+Record = Callable[[str, Figure], None]
+
+
+def as_it_is(image: Image) -> Image:
+    """The picture, for models that take any."""
+    return image
+
+
+def process(
+    source: Path,
+    folder: Path,
+    output: Output,
+    work: Work,
+    record: Record,
+    progress: Progress,
+    prepare: Callable[[Image], Image] = as_it_is,
+) -> Path:
+    """Makes a new file output.<ext> in `folder` of the picture in `source`.
+
+    record takes metrics by name. prepare gives the picture that the work takes; the result has its channels,
+    profile and resolution. All that can be known to fail from the output and the file's header fails before the
+    picture is decoded.
+    """
+    try:
+        return _processed(source, folder, output, work, record, progress, prepare)
+    finally:
+        give_back()
+
+
+def _processed(
+    source: Path,
+    folder: Path,
+    output: Output,
+    work: Work,
+    record: Record,
+    progress: Progress,
+    prepare: Callable[[Image], Image],
+) -> Path:
+    limits = Limits.from_environment()
+    output = output.checked(limits)
+    header = probe(source, limits)
+    size = output.size(header.width, header.height)
+    limits.check_output(size.width, size.height, header.width, header.height)
+    output_format = check_output(output.format, output.quality, size.width, size.height)
+    for name, (width, height) in (("input", (header.width, header.height)), ("output", size)):
+        record(f"{name}_width", width)
+        record(f"{name}_height", height)
+
+    path = folder / f"output.{output_format}"
+    with memory_errors_coded(f"a result of {size.width}×{size.height} pixels"):
+        started = perf_counter()
+        image = prepare(decode(source, limits))
+        record("seconds_decoding", round(perf_counter() - started, 4))
+
+        started = perf_counter()
+        computing = _Stopwatch()
+
+        def write(rows: Rows) -> None:
+            rows = computing.around(rows)
+            if output_format is OutputFormat.PNG:
+                write_png(path, PngHeader.of(image, *size), starmap(with_alpha, rows))
+            else:
+                encode(collect(image, size, rows), path, output_format, output.quality)
+
+        first_finite(work(image, size, progress), write)
+    record("seconds_computing", round(computing.seconds, 4))
+    record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
+    for name, figure in progress.figures.items():
+        record(name, figure)
+    return path
+
+
+class _Stopwatch:
+    """Counts the time that an iterator takes, while what it gives is used in between."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def around(self, items: Iterator[_Item]) -> Iterator[_Item]:
+        while True:
+            started = perf_counter()
+            item = next(items, None)
+            self.seconds += perf_counter() - started
+            if item is None:
+                return
+            yield item
+            del item  # this frame stays alive while the next one is made

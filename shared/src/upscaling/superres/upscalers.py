@@ -1,0 +1,94 @@
+"""The upscalers of one model, by the names of their networks; each network is loaded at its first use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from upscaling import weights
+from upscaling.errors import Code, UpscalingError
+from upscaling.images import Image, Rows, Size
+from upscaling.runtime.cache import ModelCache
+from upscaling.runtime.device import choose_dtype
+from upscaling.runtime.progress import Progress
+from upscaling.superres.mixing import interpolated
+from upscaling.superres.networks import Network, load
+from upscaling.superres.tiling import tile_size
+from upscaling.superres.upscaler import Upscaler
+from upscaling.values import shown
+
+USUAL_DENOISE_STRENGTH = 0.5  # inference_realesrgan.py of Real-ESRGAN
+_KEPT = 256 << 20  # bytes of networks: every one of Real-ESRGAN, or SwinIR's largest and two others, in fp32
+
+
+@dataclass(frozen=True)
+class _State:
+    """Weights that are kept as they are: every denoising strength takes them."""
+
+    tensors: dict[str, torch.Tensor]
+    source: str
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class Upscalers:
+    """What a model's requests share: they ask for upscalers, and the networks stay loaded between them."""
+
+    model: str
+    """The Cog project, as the catalogue names it."""
+    baked: Path
+    """The folder that weights are looked for in first."""
+    device: torch.device
+    cache: ModelCache = field(default_factory=lambda: ModelCache(_KEPT))
+
+    def get(self, name: str, denoise_strength: float | None = None) -> Upscaler:
+        """The upscaler of a network that a caller may ask for.
+
+        denoise_strength is 0–1, from the twin that denoises less to the network itself; None is 0.5 where
+        the network has a twin. Raises E_INPUT for another name, and for a strength where there is no twin.
+        """
+        entries = {entry.name: entry for entry in weights.of_model(self.model)}
+        twins = {entry.twin for entry in entries.values()}
+        names = [known for known in entries if known not in twins]
+        if name not in names:
+            raise UpscalingError(Code.INPUT, f"there is no network {shown(name)}; there are {', '.join(names)}.")
+        entry = entries[name]
+        dtype = choose_dtype(self.device, entry.fp16_safe)
+        if entry.twin is None and denoise_strength is not None:
+            raise UpscalingError(
+                Code.INPUT, f"denoise_strength is {denoise_strength}, and {name} has none. Leave it out."
+            )
+        strength = USUAL_DENOISE_STRENGTH if denoise_strength is None else denoise_strength
+        if entry.twin is None or strength == 1:
+            return Upscaler(partial(self._network, entry), dtype)
+        return Upscaler(partial(self._mixture, entry, entries[entry.twin], strength), dtype)
+
+    def rows(self, upscaler: Upscaler, tile_side: int, image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
+        """The upscaler's attempts in tiles of a side in pixels; 0 is automatic."""
+        return upscaler.attempts(image, size, tile_size(tile_side, self.device, image.width), progress)
+
+    def _network(self, entry: weights.Entry, dtype: torch.dtype) -> Network:
+        def build() -> Network:
+            state = self._read(entry)
+            return load(state.tensors, dtype, self.device, state.source)
+
+        return self.cache.get((entry.name, dtype), build)
+
+    def _mixture(self, entry: weights.Entry, twin: weights.Entry, strength: float, dtype: torch.dtype) -> Network:
+        def build() -> Network:
+            own, less = (self.cache.get(of.name, partial(self._read, of)) for of in (entry, twin))
+            source = ", ".join(dict.fromkeys([own.source, less.source]))
+            return load(interpolated(own.tensors, less.tensors, strength), dtype, self.device, source)
+
+        return self.cache.get((entry.name, dtype, strength), build)
+
+    def _read(self, entry: weights.Entry) -> _State:
+        loaded = weights.load(entry, self.baked)
+        return _State(loaded.state, loaded.source)
