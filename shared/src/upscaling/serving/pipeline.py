@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import starmap
 from pathlib import Path
 from time import perf_counter
@@ -58,53 +59,45 @@ def process(
     profile and resolution. All that can be known to fail from the output and the file's header fails before the
     picture is decoded.
     """
-    try:
-        return _processed(source, folder, output, work, record, progress, prepare)
-    finally:
-        give_back()
-
-
-def _processed(
-    source: Path,
-    folder: Path,
-    output: Output,
-    work: Work,
-    record: Record,
-    progress: Progress,
-    prepare: Callable[[Image], Image],
-) -> Path:
     limits = Limits.from_environment()
     output = output.checked(limits)
     header = probe(source, limits)
     size = output.size(header.width, header.height)
     limits.check_output(size.width, size.height, header.width, header.height)
-    output_format = check_output(output.format, output.quality, size.width, size.height)
+    path = folder / f"output.{check_output(output.format, output.quality, size.width, size.height)}"
     for name, (width, height) in (("input", (header.width, header.height)), ("output", size)):
         record(f"{name}_width", width)
         record(f"{name}_height", height)
+    try:
+        with memory_errors_coded(f"a result of {size.width}×{size.height} pixels"):
+            started = perf_counter()
+            image = prepare(decode(source, limits))
+            record("seconds_decoding", _since(started))
 
-    path = folder / f"output.{output_format}"
-    with memory_errors_coded(f"a result of {size.width}×{size.height} pixels"):
-        started = perf_counter()
-        image = prepare(decode(source, limits))
-        record("seconds_decoding", round(perf_counter() - started, 4))
-
-        started = perf_counter()
-        computing = _Stopwatch()
-
-        def write(rows: Rows) -> None:
-            rows = computing.around(rows)
-            if output_format is OutputFormat.PNG:
-                write_png(path, PngHeader.of(image, *size), starmap(with_alpha, rows))
-            else:
-                encode(collect(image, size, rows), path, output_format, output.quality)
-
-        first_finite(work(image, size, progress), write)
-    record("seconds_computing", round(computing.seconds, 4))
-    record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
+            started, computing = perf_counter(), _Stopwatch()
+            write = partial(_write, path, image, size, output, computing)
+            first_finite(work(image, size, progress), write)
+            record("seconds_computing", round(computing.seconds, 4))
+            record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
+    finally:
+        give_back()
     for name, figure in progress.figures.items():
         record(name, figure)
     return path
+
+
+def _write(path: Path, image: Image, size: Size, output: Output, computing: _Stopwatch, rows: Rows) -> None:
+    """Encodes the rows: a PNG while they are computed, other formats once all are here."""
+    rows = computing.around(rows)
+    output_format = OutputFormat(output.format)
+    if output_format is OutputFormat.PNG:
+        write_png(path, PngHeader.of(image, *size), starmap(with_alpha, rows))
+    else:
+        encode(collect(image, size, rows), path, output_format, output.quality)
+
+
+def _since(started: float) -> float:
+    return round(perf_counter() - started, 4)
 
 
 class _Stopwatch:
