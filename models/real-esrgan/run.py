@@ -5,7 +5,7 @@ import pathlib
 from cog import BaseRunner, Input, Path
 
 from upscaling.serving.output import Output
-from upscaling.serving.setup import start
+from upscaling.serving.server import start
 from upscaling.superres.real_esrgan import Options, work
 from upscaling.superres.upscalers import Upscalers
 

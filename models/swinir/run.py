@@ -6,7 +6,7 @@ from functools import partial
 from cog import BaseRunner, Input, Path
 
 from upscaling.serving.output import Output
-from upscaling.serving.setup import start
+from upscaling.serving.server import start
 from upscaling.superres.swinir import Options, own_scale, prepared, work
 from upscaling.superres.upscalers import Upscalers
 

@@ -1,4 +1,4 @@
-"""Pictures in and out: any orientation, profile, alpha, depth; no network knows of this."""
+"""Reading, writing and resampling pictures of any orientation, profile, depth, with or without alpha."""
 
 from upscaling.images.decode import Header, decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode

@@ -1,4 +1,4 @@
-"""An `Image` becomes a file."""
+"""Encodes an `Image` to a file."""
 
 from __future__ import annotations
 

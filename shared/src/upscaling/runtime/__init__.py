@@ -1,1 +1,1 @@
-"""What every network runs on: the device, its memory, and the progress of a request."""
+"""Device, memory, the cache of loaded models, and progress."""

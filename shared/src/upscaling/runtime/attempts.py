@@ -1,4 +1,4 @@
-"""Work that is done again in a wider type where the fast one gives NaN or infinity."""
+"""Computing again in a wider type if the fast one gives NaN or infinity."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _Result = TypeVar("_Result")
 
 
 def first_finite(attempts: Iterable[_Attempt], take: Callable[[_Attempt], _Result]) -> _Result:
-    """What `take` makes of the first attempt in which every value is finite.
+    """The result of `take` for the first attempt that does not raise E_NONFINITE.
 
-    take raises E_NONFINITE for the others; for the last one that error is raised, as is any other.
+    If the last attempt raises E_NONFINITE, or any attempt raises another error, that error is raised.
     """
     following = iter(attempts)
     attempt = next(following)

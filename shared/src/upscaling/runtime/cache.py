@@ -1,4 +1,4 @@
-"""Loaded models, kept for the next request as far as there is room."""
+"""A cache of loaded models, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar, cast
 
 
 class Sized(Protocol):
-    """What can be kept: it says how much memory it takes."""
+    """A model that knows its size in memory."""
 
     @property
     def nbytes(self) -> int:
@@ -20,20 +20,20 @@ _Model = TypeVar("_Model", bound=Sized)
 
 
 class ModelCache:
-    """Keeps what was loaded by key, up to so many bytes; what was used longest ago makes room.
+    """Keeps loaded models by key, up to a number of bytes, and drops the least recently used ones.
 
-    One load runs at a time: two at once could load the same model twice, or need room for two. A load that fails,
-    or is cancelled, leaves the others as they were.
+    Only one model is loaded at a time: two requests cannot load the same one twice, or need memory for two. A load
+    that fails or is cancelled changes nothing.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        """The last model that was asked for is kept also where it is larger than most_bytes."""
+        """The model used last is kept even if it is larger than most_bytes."""
         self._most_bytes = most_bytes
         self._models: dict[Hashable, Sized] = {}  # in the order of their last use
-        self._lock = RLock()  # a model may be made of others
+        self._lock = RLock()  # reentrant: a model may be made from others
 
     def get(self, key: Hashable, build: Callable[[], _Model]) -> _Model:
-        """The model of a key, which says how it is built; built where it is not here."""
+        """The model of a key; `build` loads it if it is not in the cache."""
         with self._lock:
             found = cast("_Model | None", self._models.get(key))
             if found is None:
@@ -45,10 +45,10 @@ class ModelCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all that is kept."""
+        """Bytes of all models in the cache."""
         return sum(model.nbytes for model in self._models.values())
 
     def _make_room(self) -> None:
-        # Counted at every use: a cancel may have hit the last one before it came here.
+        # Counted at every use: a cancel may have interrupted the last one before this.
         while len(self._models) > 1 and self.nbytes > self._most_bytes:
             del self._models[next(iter(self._models))]

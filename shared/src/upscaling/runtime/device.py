@@ -1,4 +1,4 @@
-"""Which device computes, in which type, in tiles of which size."""
+"""The choice of device and data type."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
 
 
 def choose_device() -> torch.device:
-    """The GPU where one is usable, else the CPU; UPSCALING_DEVICE (cuda or cpu) insists.
+    """The GPU if one is usable, else the CPU; UPSCALING_DEVICE (cuda or cpu) overrides.
 
-    Raises E_INPUT for another value, E_DEVICE where the device insisted on is not usable.
+    Raises E_INPUT for another value, E_DEVICE if the requested device is not usable.
     """
     wanted = os.environ.get("UPSCALING_DEVICE", "")
     if wanted not in ("", "cuda", "cpu"):

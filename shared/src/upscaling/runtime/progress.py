@@ -1,4 +1,4 @@
-"""How much of a request is done, and its lines on standard error."""
+"""Progress of a request, and its log lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from time import monotonic
 
 Figure = int | float | str
 
-_INTERVAL = 1.0  # seconds between two lines; what is done sooner says nothing
+_INTERVAL = 1.0  # seconds before the first line and between two
 
 
 def _say_nothing(_: float) -> None:
@@ -16,10 +16,9 @@ def _say_nothing(_: float) -> None:
 
 
 class Progress:
-    """The share of a piece of work that is done, from 0 to 1; it never falls.
+    """The share of the work that is done, from 0 to 1. It never decreases.
 
-    Work in several parts is split by their weights, and each part reports a share of its own. Each request
-    has its own progress.
+    Work with several parts is split by weight, and each part reports its own share. Each request has its own progress.
     """
 
     def __init__(
@@ -28,18 +27,18 @@ class Progress:
         """show is called with every larger share."""
         self.share = 0.0
         self.figures: dict[str, Figure] = {} if figures is None else figures
-        """What the metrics say of the work, by name; all parts write to the same."""
+        """Metrics of the work by name; parts share them."""
         self._show = show
 
     def reach(self, share: float) -> None:
-        """Reports how much is done; a share below an earlier one, of work that is begun anew, says nothing."""
+        """Reports the share that is done. A smaller one than before, from work that starts again, is ignored."""
         share = min(share, 1.0)
         if share > self.share:
             self.share = share
             self._show(share)
 
     def split(self, *weights: float) -> tuple[Progress, ...]:
-        """One part for each weight; what each of them reaches counts by its weight."""
+        """A part for each weight, whose share counts by its weight."""
         shares = [0.0] * len(weights)
 
         def part(index: int) -> Progress:
@@ -53,14 +52,14 @@ class Progress:
         return tuple(map(part, range(len(weights))))
 
     def count(self, name: str, more: int = 1) -> None:
-        """Adds to a figure that counts."""
+        """Adds to a metric that is a count, from 0 on."""
         self.figures[name] = int(self.figures.get(name, 0)) + more
 
 
 class ProgressLines:
-    """Takes the share of the work that is done and writes a line a second at most.
+    """Writes progress to standard error, at most a line per second.
 
-    It takes no lock: tqdm's stays held where a cancel hits it, and the next request waits for ever.
+    It uses no lock: a cancel can leave the lock of tqdm held, and then the next request waits forever.
     """
 
     def __init__(self, name: str) -> None:

@@ -1,1 +1,1 @@
-"""What stands between Cog and a model: setup, the work folder, checks of inputs, and the way from file to file."""
+"""The server side of every model: setup, work folder, downloads, input checks and the pipeline from file to file."""

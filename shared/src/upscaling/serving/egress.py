@@ -1,4 +1,4 @@
-"""Which addresses this process may connect to: callers name URLs, and networks have insides.
+"""Refuses connections to private addresses: clients choose URLs, and the server may be inside a network.
 
 Cog downloads input URLs in the worker's own Python, redirects included, before a model sees them.
 """

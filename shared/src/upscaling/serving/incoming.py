@@ -1,4 +1,4 @@
-"""The picture that a caller sends: inside a data URL, or at an address that it is fetched from.
+"""Reads the input picture from a data URL, or downloads it.
 
 Cog would read both itself before `run`: without bounds, past a cancel, into files that stay, failing in its libraries'
 words, and with the last 128 data URLs kept by Python's cache of split URLs.

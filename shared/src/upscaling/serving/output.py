@@ -1,4 +1,4 @@
-"""The form of the result, which callers of every model choose."""
+"""The inputs that every model has: size and format of the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LARGEST_SCALE = 10.0
 
 @dataclass(frozen=True)
 class Output:
-    """Size and format that a caller asked for."""
+    """The requested size and format."""
 
     scale: float = 4.0
     """Output size over input size, above 0 and at most 10."""
@@ -25,7 +25,7 @@ class Output:
     """1–100, for formats that have one."""
 
     def checked(self, limits: Limits) -> Output:
-        """The same values in the types they are declared in; raises E_INPUT and E_TOO_LARGE for unusable ones."""
+        """The values in their declared types; raises E_INPUT and E_TOO_LARGE for invalid ones."""
         if not isinstance(self.format, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
             raise UpscalingError(Code.INPUT, f"output_format is {shown(self.format)}; take one of its names.")
         if not 0 < number("scale", self.scale) <= LARGEST_SCALE:
@@ -40,7 +40,7 @@ class Output:
         )
 
     def size(self, width: int, height: int) -> Size:
-        """The output's size for an input's; halves round to even, no side is below 1."""
+        """The size of the output for an input's width and height: halves round to even, sides are at least 1."""
         if self.width and self.height:
             return Size(self.width, self.height)
         if self.width:

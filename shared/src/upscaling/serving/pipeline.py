@@ -1,4 +1,4 @@
-"""One request of any model: decode, the model's work, encode, and its figures on the way."""
+"""The pipeline of every request: decode, the model's work, encode."""
 
 from __future__ import annotations
 
@@ -32,15 +32,16 @@ from upscaling.serving.output import Output
 _Item = TypeVar("_Item")
 
 Work = Callable[[Image, Size, Progress], Iterable[Rows]]
-"""What a model does to a picture: the rows of the result at a size.
+"""What a model does with a picture: it yields the rows of the result at a size.
 
-Rows that raise E_NONFINITE are begun anew from the next ones, as `first_finite` takes them.
+A model can yield them several times, in the fastest type first: if rows raise E_NONFINITE, the result is written again
+from the next ones. Most yield once.
 """
 Record = Callable[[str, Figure], None]
 
 
 def as_it_is(image: Image) -> Image:
-    """The picture, for models that take any."""
+    """The picture unchanged, for models that accept any."""
     return image
 
 
@@ -53,11 +54,10 @@ def process(
     progress: Progress,
     prepare: Callable[[Image], Image] = as_it_is,
 ) -> Path:
-    """Makes a new file output.<ext> in `folder` of the picture in `source`.
+    """Processes the picture in `source` and writes the result to a new file output.<ext> in `folder`.
 
-    record takes metrics by name. prepare gives the picture that the work takes; the result has its channels,
-    profile and resolution. All that can be known to fail from the output and the file's header fails before the
-    picture is decoded.
+    record receives metrics by name. prepare converts the decoded picture to one that the work accepts; the result has
+    its channels, profile and resolution. The output and the file's header are checked before the picture is decoded.
     """
     limits = Limits.from_environment()
     output = output.checked(limits)
@@ -87,7 +87,7 @@ def process(
 
 
 def _write(path: Path, image: Image, size: Size, output: Output, computing: _Stopwatch, rows: Rows) -> None:
-    """Encodes the rows: a PNG while they are computed, other formats once all are here."""
+    """Encodes the rows: PNG while they are computed, other formats from the whole result."""
     rows = computing.around(rows)
     output_format = OutputFormat(output.format)
     if output_format is OutputFormat.PNG:
@@ -101,7 +101,7 @@ def _since(started: float) -> float:
 
 
 class _Stopwatch:
-    """Counts the time that an iterator takes, while what it gives is used in between."""
+    """Measures the time spent inside an iterator, without the time between its items."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

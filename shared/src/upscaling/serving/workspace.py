@@ -1,4 +1,4 @@
-"""The private folder that a server's downloads and results live in."""
+"""The private folder for a server's downloads and results."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Super-resolution and restoration by networks that are tiled exactly."""
+"""Super-resolution and restoration with exactly tiled networks."""

@@ -1,4 +1,4 @@
-"""Networks between two others of the same shape."""
+"""Interpolation between the weights of two networks."""
 
 from __future__ import annotations
 

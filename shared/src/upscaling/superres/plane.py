@@ -1,4 +1,4 @@
-"""One plane of a picture, its colours or its alpha, on its way through a network to the size asked for."""
+"""Enlarges a plane of a picture, its colours or its alpha: the network's passes, then Lanczos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from upscaling.superres.tiling.geometry import Span, pieces
 
 @dataclass(frozen=True)
 class Enlargement:
-    """How the planes of one picture come to a target size: the network's passes, then Lanczos."""
+    """The passes of a network and the resampling that bring all planes of one picture to a target size."""
 
     network: Network
     border: Border
@@ -58,7 +58,7 @@ class Enlargement:
         return cls(network, border, repeating(network, size, tile, passes, margins[0]), enlarged, target, margins)
 
     def computed(self, plane: Pixels, progress: Progress) -> Iterator[Pixels]:
-        """Yields bands of the plane as the network enlarges it, with the rows of the margin.
+        """Yields the plane in bands as the network enlarges it, with the rows of the margin.
 
         The plane is (height, width, 1 or 3), as are the bands. Raises E_MEMORY and E_NONFINITE.
         """
@@ -71,12 +71,12 @@ class Enlargement:
         return bands
 
     def unchanged(self, plane: Pixels) -> Iterator[Pixels]:
-        """Yields the plane itself in place of what a network makes of it that enlarges nothing."""
+        """Yields the plane itself, for networks that do not enlarge, with the rows of the margin."""
         height = len(plane)
         yield plane[np.arange(-self.margins[0], height + self.margins[0]) % height]
 
     def restored(self, bands: Iterator[Pixels], alpha: Pixels) -> Iterator[Pixels]:
-        """Yields bands of computed alpha, exact again where the picture's own, (height, width), is clear or opaque."""
+        """Yields bands of computed alpha, exact again where the given alpha, (height, width), is clear or opaque."""
         scale = self.size[0] // len(alpha)
         top = -self.margins[0]
         for rows in bands:
@@ -91,7 +91,7 @@ class Enlargement:
 
 
 def _input(network: Network, plan: Plan, border: Border, pixels: Pixels) -> Iterator[Pixels]:
-    """The rows and columns that a plan takes of a plane, those of its padding or repetition too."""
+    """The rows and columns that a plan needs, including padding or repetition."""
     height, width = pixels.shape[:2]
     mode = "wrap" if border == "wrap" else network.padding
     rows = _positions(height, plan.input_rows, mode)
@@ -101,7 +101,7 @@ def _input(network: Network, plan: Plan, border: Border, pixels: Pixels) -> Iter
 
 
 def _positions(length: int, span: Span, mode: Padding | Literal["wrap"]) -> NDArray[np.intp]:
-    """Where each row of a span that is wider than a plane comes from, as numpy.pad names the way."""
+    """The index in 0…length of each row or column of a longer span; mode as in numpy.pad."""
     return np.pad(np.arange(length, dtype=np.intp), (-span.start, span.end - length), mode=mode)
 
 

@@ -1,4 +1,4 @@
-"""Real-ESRGAN's own inputs, and the work that they ask for."""
+"""Real-ESRGAN: its own inputs, and its work for the pipeline."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from upscaling.values import number, shown, truth, whole_of_64_bits
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller chooses beside the form of the result."""
+    """The inputs that other models do not have."""
 
     network: str
-    """Its name in the catalogue; callers know the input as `model`."""
+    """Its name in the catalogue; the input is called `model`."""
     denoise_strength: float | None = None
     """0–1, for a network with a twin only; None is 0.5 there."""
     second_pass: bool = False
-    """Whether the network runs again on its own result where that is smaller than what was asked for."""
+    """Whether the network runs again on its own result if that is smaller than the requested size."""
     seamless: bool = False
     """Whether the picture continues with itself on all sides."""
     tile_size: int = 0
@@ -31,7 +31,7 @@ class Options:
 
 
 def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progress], Iterator[Rows]]:
-    """The work that the options ask for; raises E_INPUT for values that cannot be used."""
+    """The work for `Server.predict`; raises E_INPUT for invalid options."""
     if not isinstance(options.network, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
         raise UpscalingError(Code.INPUT, f"model is {shown(options.network)}; take one of its names.")
     strength = options.denoise_strength
@@ -44,4 +44,4 @@ def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progr
         passes=2 if truth("second_pass", options.second_pass) else 1,
         border="wrap" if truth("seamless", options.seamless) else "edge",
     )
-    return partial(upscalers.rows, upscaler, tile_side)
+    return partial(upscalers.attempts, upscaler, tile_side)

@@ -1,4 +1,4 @@
-"""SwinIR's own inputs, its tasks, and the work that they ask for."""
+"""SwinIR: its own inputs, its tasks, and its work for the pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskType(StrEnum):
-    """The tasks, by the names that callers know them by."""
+    """The tasks, by the names of the input's choices."""
 
     LARGE = "Real-World Image Super-Resolution-Large"
     MEDIUM = "Real-World Image Super-Resolution-Medium"
@@ -34,32 +34,32 @@ JPEG_QUALITIES = (10, 20, 30, 40)
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller chooses beside the form of the result."""
+    """The inputs that other models do not have."""
 
     task_type: str
     noise: int = 15
-    """One of NOISES; only denoising looks at it."""
+    """One of NOISES; only used by denoising."""
     jpeg: int = 40
-    """One of JPEG_QUALITIES; only repair of JPEG looks at it."""
+    """One of JPEG_QUALITIES; only used by JPEG reduction."""
     tile_size: int = 0
     """Side in pixels of the input, 32–2048; 0 is automatic."""
 
 
 def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progress], Iterator[Rows]]:
-    """The work that the options ask for, on pictures that were `prepared`; raises E_INPUT for unusable values."""
+    """The work for `Server.predict`, on `prepared` pictures; raises E_INPUT for invalid options."""
     tile_side = whole_of_64_bits("tile_size", options.tile_size)
     check_tile_size(tile_side)
-    # Both are checked at once: the picture, which decides between them, is not decoded yet.
+    # Both, so that invalid options are refused now: the picture is not decoded yet.
     of_colour, of_grey = (upscalers.get(network(options, is_grey)) for is_grey in (False, True))
 
-    def rows(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
-        return upscalers.rows(of_grey if image.is_grey else of_colour, tile_side, image, size, progress)
+    def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
+        return upscalers.attempts(of_grey if image.is_grey else of_colour, tile_side, image, size, progress)
 
-    return rows
+    return attempts
 
 
 def prepared(options: Options, image: Image) -> Image:
-    """The picture as the task takes it: in grey, where its networks take grey only."""
+    """The picture as the task accepts it: converted to grey if its networks only accept grey."""
     if image.is_grey or options.task_type != TaskType.DENOISE_GREY:
         return image
     logger.info("The picture is in colour and %s takes grey only: it is converted to grey.", options.task_type)
@@ -67,12 +67,12 @@ def prepared(options: Options, image: Image) -> Image:
 
 
 def own_scale(task_type: str) -> int:
-    """The factor by which a task enlarges where the caller names no size."""
+    """The factor by which a task's networks enlarge."""
     return 4 if task_type in (TaskType.LARGE, TaskType.MEDIUM) else 1
 
 
 def network(options: Options, is_grey: bool) -> str:
-    """The catalogue's name of the network for a task and a picture, which is grey or in colour.
+    """The catalogue's name of the network for a task and a picture that is grey or in colour.
 
     Raises E_INPUT for a task, noise or quality that there is no network for.
     """

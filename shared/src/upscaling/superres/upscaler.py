@@ -1,4 +1,4 @@
-"""A picture in, a larger picture out: at any size, with its alpha, depth and profile."""
+"""Upscales a picture to any size, with its alpha, depth and profile."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from upscaling.superres.tiling import TileSize
 
 @dataclass(frozen=True)
 class Upscaler:
-    """One network, ready for any number of pictures, also at the same time."""
+    """One network for any number of pictures, also at the same time."""
 
     load: Callable[[torch.dtype], Network]
-    """Gives the network in a type; asked for every picture, so it should keep what it loaded."""
+    """Returns the network in a type; called for every picture, so it should cache."""
     dtype: torch.dtype
     """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
     passes: int = 1
-    """How often the network runs at most: again on its result only where both sides of that are below the target's."""
+    """How often the network may run: again on its result only if both sides of that are smaller than the target's."""
     border: Border = "edge"
     """What lies around a picture: nothing, or the picture again ("wrap"), so that results tile without a seam."""
 
@@ -38,18 +38,18 @@ class Upscaler:
         return torch.float32 if image.bits == 16 else self.dtype
 
     def upscale(self, image: Image, width: int, height: int, tile: TileSize, progress: Progress | None = None) -> Image:
-        """The picture at exactly width × height pixels, as one of the `attempts` gives it; raises what they do."""
+        """The picture at exactly width × height pixels; raises the same errors as `attempts`."""
         size = Size(width, height)
         with memory_errors_coded(f"a result of {width}×{height} pixels"):
             attempts = self.attempts(image, size, tile, progress or Progress())
             return first_finite(attempts, partial(collect, image, size))
 
     def attempts(self, image: Image, size: Size, tile: TileSize, progress: Progress) -> Iterator[Rows]:
-        """Yields the rows of the picture at a size in the fast type, and then those in fp32, for `first_finite`.
+        """Yields the rows of the result in the fast type, then those in fp32, for `first_finite`.
 
-        The network enlarges by its own factor, Lanczos brings that to the size. Alpha is enlarged by the same
-        network, unless it is flat or the network enlarges nothing; colours hidden under zero alpha do not matter.
-        A value that is not finite makes all rows void: computing a part again would make the result depend on the
+        The network enlarges by its own factor, and Lanczos resamples to the size. Alpha is enlarged by the same
+        network, unless it is flat or the network does not enlarge; colours under zero alpha do not affect the result.
+        If a value is not finite, all rows have to be computed again: only a part would make the result depend on the
         tiles. The rows raise E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network
         pads.
         """

@@ -1,4 +1,4 @@
-"""The upscalers of one model, by the names of their networks; each network is loaded at its first use."""
+"""The upscalers of one model by the names of their networks, which are loaded at their first use."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from upscaling.superres.upscaler import Upscaler
 from upscaling.values import shown
 
 USUAL_DENOISE_STRENGTH = 0.5  # inference_realesrgan.py of Real-ESRGAN
-_KEPT = 256 << 20  # bytes of networks: every one of Real-ESRGAN, or SwinIR's largest and two others, in fp32
+_MOST_KEPT = 192 << 20  # bytes: in fp32 all networks of Real-ESRGAN, or SwinIR's Large and one other
 
 
 @dataclass(frozen=True)
 class _State:
-    """Weights that are kept as they are: every denoising strength takes them."""
+    """Weights as they are in the file, kept for mixing."""
 
     tensors: dict[str, torch.Tensor]
     source: str
@@ -39,17 +39,17 @@ class _State:
 
 @dataclass(frozen=True)
 class Upscalers:
-    """What a model's requests share: they ask for upscalers, and the networks stay loaded between them."""
+    """Gives requests their upscalers, and keeps networks loaded between requests."""
 
     model: str
     """The Cog project, as the catalogue names it."""
     baked: Path
-    """The folder that weights are looked for in first."""
+    """The folder where weights are looked for first."""
     device: torch.device
-    cache: ModelCache = field(default_factory=lambda: ModelCache(_KEPT))
+    cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
 
     def get(self, name: str, denoise_strength: float | None = None) -> Upscaler:
-        """The upscaler of a network that a caller may ask for.
+        """The upscaler of a network that clients can choose.
 
         denoise_strength is 0–1, from the twin that denoises less to the network itself; None is 0.5 where
         the network has a twin. Raises E_INPUT for another name, and for a strength where there is no twin.
@@ -70,8 +70,10 @@ class Upscalers:
             return Upscaler(partial(self._network, entry), dtype)
         return Upscaler(partial(self._mixture, entry, entries[entry.twin], strength), dtype)
 
-    def rows(self, upscaler: Upscaler, tile_side: int, image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
-        """The upscaler's attempts in tiles of a side in pixels; 0 is automatic."""
+    def attempts(
+        self, upscaler: Upscaler, tile_side: int, image: Image, size: Size, progress: Progress
+    ) -> Iterator[Rows]:
+        """`Upscaler.attempts` with tiles of a side in pixels; 0 is automatic."""
         return upscaler.attempts(image, size, tile_size(tile_side, self.device, image.width), progress)
 
     def _network(self, entry: weights.Entry, dtype: torch.dtype) -> Network:

@@ -1,4 +1,4 @@
-"""Rows of a feature map that have arrived and are still needed."""
+"""A buffer for the rows of a feature map that are still needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from upscaling.superres.tiling.geometry import Span
 
 
 class RowBuffer:
-    """A window that slides down a feature map: bands come in at the bottom, spent rows leave at the top."""
+    """A window that moves down a feature map: bands are added at the bottom, used rows are dropped at the top."""
 
     def __init__(self, start: int = 0) -> None:
         self._bands: deque[torch.Tensor] = deque()

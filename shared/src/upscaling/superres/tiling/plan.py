@@ -1,4 +1,4 @@
-"""Which rows every stage of every pass takes and gives: of a picture with borders, or of one that repeats for ever."""
+"""Plans the rows of every stage and pass, for a picture with borders or for one that repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every model's server does before its first request, and the way that each request then takes."""
+"""Starts the server of a model, and runs its predictions."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from upscaling.serving.workspace import Workspace
 
 @dataclass(frozen=True)
 class Server:
-    """What all requests to a server share, whatever its model."""
+    """What all requests to a server share."""
 
     model: str
-    """The Cog project, as progress lines name it."""
+    """The Cog project, named in progress lines."""
     workspace: Workspace
     device: torch.device
 
@@ -38,22 +38,22 @@ class Server:
         record: Record,
         prepare: Callable[[Image], Image] = as_it_is,
     ) -> Path:
-        """The file that a model's work makes of the picture that a caller sent; raises what `process` raises."""
+        """Receives the picture and returns the file with the result; raises the errors of `received` and `process`."""
         folder = self.workspace.begin()
         with received(image, folder) as source:
             return process(source, folder, output, work, record, Progress(ProgressLines(self.model)), prepare)
 
 
 def start(model: str, path: type[Path]) -> Server:
-    """Sends log lines to standard error, guards connections and starts the PNG writer's threads.
+    """Sets up logging, the device, the guard against private addresses and the PNG writer's threads.
 
-    path is Cog's class of paths, which from then on leaves URLs unread. Raises E_INPUT for an environment variable
-    of a wrong value, and E_DEVICE where the device that one insists on is not usable.
+    path is Cog's class of paths, which no longer reads URLs afterwards. Raises E_INPUT for invalid environment
+    variables, and E_DEVICE if UPSCALING_DEVICE is not usable.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     Limits.from_environment()
     device = choose_device()
-    choose_dtype(device, fp16_safe=True)  # raises before the first request would
+    choose_dtype(device, fp16_safe=True)  # fails now instead of in the first request
     keep_freed_memory()
     refuse_private_addresses()
     keep_unread(path)

@@ -10,8 +10,8 @@ import torch
 import tiny
 from upscaling import weights
 from upscaling.errors import UpscalingError
-from upscaling.serving import setup
-from upscaling.serving.setup import Server, start
+from upscaling.serving import server
+from upscaling.serving.server import Server, start
 from upscaling.serving.workspace import Workspace
 from upscaling.superres.upscalers import Upscalers
 from upscaling.weights.store import write
@@ -23,7 +23,7 @@ NAME = "realesr-animevideov3"
 def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Server]:
     """Starts a server, without what would stay in this process for good."""
     for name in ("refuse_private_addresses", "keep_unread", "keep_freed_memory", "start_threads"):
-        monkeypatch.setattr(setup, name, lambda *_: None)
+        monkeypatch.setattr(server, name, lambda *_: None)
     monkeypatch.setattr(Workspace, "open", lambda: Workspace(tmp_path))
     return lambda: start("real-esrgan", Path)
 
