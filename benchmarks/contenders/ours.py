@@ -30,7 +30,7 @@ def build(job: Job, dtype: str | None) -> Contender:
     def run(source: Path) -> Run:
         figures: dict[str, float | int | str] = {}
         started = perf_counter()
-        work = partial(upscalers.rows, upscaler, AUTOMATIC)
+        work = partial(upscalers.attempts, upscaler, AUTOMATIC)
         made = process(source, job.target.parent, Output(scale), work, figures.__setitem__, Progress())
         seconds = perf_counter() - started
         made.replace(job.target)
