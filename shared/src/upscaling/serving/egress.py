@@ -1,6 +1,6 @@
 """Refuses connections to private addresses: clients choose URLs, and the server may be inside a network.
 
-Cog downloads input URLs in the worker's own Python, redirects included, before a model sees them.
+Downloads, including redirects, run in the worker's own Python process.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def refuse_private_addresses() -> None:
-    """From now on, and for good, refuses connections to addresses that are not global with E_INPUT.
+    """Refuses connections to non-public addresses with E_INPUT from now on; this cannot be undone.
 
-    UPSCALING_PRIVATE_URLS=1 leaves them open, for object stores inside one's own network.
+    UPSCALING_PRIVATE_URLS=1 disables this, for object stores inside one's own network.
     """
     if os.environ.get("UPSCALING_PRIVATE_URLS") != "1":
         sys.addaudithook(_check)
 
 
 def is_global(host: str) -> bool:
-    """Whether a numeric address is reachable from the whole internet, also when wrapped in IPv6."""
+    """Whether a numeric address is public, also if it is an IPv4 address embedded in IPv6."""
     try:
         address: _Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False  # a name: what it resolves to could change between this look and the connection
+        return False  # a name: what it resolves to could change before the connection
     if isinstance(address, ipaddress.IPv6Address):
         address = _unwrapped(address)
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:

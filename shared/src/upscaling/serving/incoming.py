@@ -1,7 +1,7 @@
 """Reads the input picture from a data URL, or downloads it.
 
-Cog would read both itself before `run`: without bounds, past a cancel, into files that stay, failing in its libraries'
-words, and with the last 128 data URLs kept by Python's cache of split URLs.
+Cog would do this before `run`, but without limits, without a way to cancel, with files that stay and errors from its
+libraries. Python's cache of split URLs would also keep the last 128 data URLs.
 """
 
 from __future__ import annotations
@@ -35,28 +35,28 @@ _PART = 1 << 18  # bytes written at a time
 
 @dataclass(frozen=True)
 class Incoming:
-    """A data URL or an http(s) address as the caller sent it: nothing of it has been read."""
+    """A data URL or an http(s) URL from the client, not read yet."""
 
     url: str
 
 
 def keep_unread(path: Any) -> None:
-    """From now on Cog's class of paths hands URLs on to `run` as `Incoming`.
+    """Makes Cog's class of paths pass URLs to `run` as `Incoming`.
 
-    What Cog then gives `run` in another type, local paths among them, is no `Incoming` and refused below.
+    Inputs of other types, such as local paths, are refused by `received`.
     """
     path.validate = Incoming
 
 
 @contextmanager
 def received(image: object, folder: Path) -> Generator[Path]:
-    """The picture as a file in `folder`, while the block runs.
+    """The picture as a file in `folder`, which is removed at the end of the block.
 
-    Raises E_INPUT for what is no URL or cannot be fetched within FETCHED_WITHIN, E_TOO_LARGE for more bytes than
-    `Limits.input_bytes`, E_ENCODE where the disk has no room.
+    Raises E_INPUT if the input is no URL or cannot be downloaded within FETCHED_WITHIN, E_TOO_LARGE for more bytes than
+    `Limits.input_bytes`, and E_ENCODE if the disk is full.
     """
     if not isinstance(image, Incoming):
-        # Cog hands over strings that are neither http nor data URLs as they are, local paths included.
+        # Cog passes other strings, such as local paths, unchanged.
         raise UpscalingError(
             Code.INPUT, f"image is {str(image)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
         )
@@ -124,7 +124,7 @@ def _fetched(url: str) -> Generator[bytes]:
 
 
 def _answered(session: _Session, url: str, address: str) -> requests.Response:
-    """The answer, its body unread, behind at most _MOST_REDIRECTS."""
+    """The response after at most _MOST_REDIRECTS redirects, with its body unread."""
     for _ in range(_MOST_REDIRECTS + 1):
         answer = session.get(url, stream=True, timeout=_SILENT_FOR, allow_redirects=False)
         location = session.destination(answer)
@@ -143,18 +143,18 @@ def _unfetched(what: str) -> UpscalingError:
 
 
 class _Session(requests.Session):
-    """Follows no redirect: requests reads the body of each whole, however long, even where it is not to follow."""
+    """Follows no redirects: requests would read the whole body of each, of any length."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
 
     def destination(self, answer: requests.Response) -> str | None:
-        """Where an answer redirects to; None where it does not."""
+        """The target of a redirect; None for other responses."""
         return super().get_redirect_target(answer)
 
 
 class _Adapter(HTTPAdapter):
-    """Reads nothing after the deadline, however slowly it comes: the timeouts of requests begin anew with each byte."""
+    """Stops reading at a deadline: the timeouts of requests start again with each byte."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__()

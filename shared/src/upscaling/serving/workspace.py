@@ -18,15 +18,15 @@ _LEAST_ROOM = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder of this process alone, in which at most the last request's files stay."""
+    """A folder of this process, which holds at most the files of the last request."""
 
     folder: Path
 
     @classmethod
     def open(cls) -> Workspace:
-        """Makes the folder, and lets Python's temporary files land in it.
+        """Creates the folder, and makes it the place of Python's temporary files.
 
-        Folders that killed processes left beside it are removed.
+        Removes the folders of killed processes.
         """
         _sweep(Path(tempfile.gettempdir()))
         # Locked before it has the name by which others look for folders to sweep.
@@ -39,13 +39,13 @@ class Workspace:
         return cls(folder)
 
     def is_usable(self) -> bool:
-        """Whether the folder is there and can be written to, and its disk has room once the last result is swept."""
+        """Whether the folder exists and is writable, and the disk has room once the last result is removed."""
         if not (self.folder.is_dir() and os.access(self.folder, os.W_OK)):
             return False
         return shutil.disk_usage(self.folder).free + self._held() >= _LEAST_ROOM
 
     def _held(self) -> int:
-        """Bytes of files in the folder, of which some may go at any time."""
+        """Bytes of the files in the folder; files may disappear meanwhile."""
         held = 0
         for folder, _, names in os.walk(self.folder):
             for name in names:
@@ -54,10 +54,10 @@ class Workspace:
         return held
 
     def begin(self) -> Path:
-        """Removes what earlier requests left, and returns a folder for this one's picture and result.
+        """Removes the files of earlier requests, and returns a folder for this request.
 
         Cog reads a returned file after `run` has ended and never deletes it, so the next request does.
-        Raises E_ENCODE where the folder cannot be used.
+        Raises E_ENCODE if the folder cannot be used.
         """
         try:
             for leftover in self.folder.iterdir():
@@ -73,7 +73,7 @@ class Workspace:
 
 
 def _sweep(parent: Path) -> None:
-    """Removes the work folders of processes that have ended: those that nobody holds locked."""
+    """Removes the work folders of processes that have ended: those without a lock."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):  # locked, or not ours to open
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -24,36 +24,36 @@ _TAIL_HALO = 3  # with every upsampler 2 and less than 1 pixels: 3×3 convolutio
 _Run = Callable[[torch.Tensor], torch.Tensor]
 
 
-def stages(model: Any) -> tuple[Stage, ...]:
+def stages(module: Any) -> tuple[Stage, ...]:
     """A stage per pair of transformer layers, so that the halo is one window."""
-    restores = model.upsampler == ""
+    restores = module.upsampler == ""
     return (
         Stage(
-            run=_head(model),
-            halo=model.start_unshuffle,
-            scale=Fraction(1, model.start_unshuffle),
-            align=model.start_unshuffle,
+            run=_head(module),
+            halo=module.start_unshuffle,
+            scale=Fraction(1, module.start_unshuffle),
+            align=module.start_unshuffle,
             saves=("input",) if restores else (),
         ),
-        Stage(run=_across_channels(model.patch_embed.norm), halo=0, saves=("trunk",)),
-        *(stage for index, block in enumerate(model.layers) for stage in _block(block, f"block {index}")),
-        Stage(run=_across_channels(model.norm), halo=0),
-        _convolutions(model.conv_after_body, "trunk"),
-        _restoring_tail(model) if restores else _enlarging_tail(model),
+        Stage(run=_across_channels(module.patch_embed.norm), halo=0, saves=("trunk",)),
+        *(stage for index, block in enumerate(module.layers) for stage in _block(block, f"block {index}")),
+        Stage(run=_across_channels(module.norm), halo=0),
+        _convolutions(module.conv_after_body, "trunk"),
+        _restoring_tail(module) if restores else _enlarging_tail(module),
     )
 
 
-def multiple(model: Any) -> int:
+def multiple(module: Any) -> int:
     """The size that a picture is padded to: whole windows."""
-    return model.window_size * model.start_unshuffle
+    return module.window_size * module.start_unshuffle
 
 
-def _head(model: Any) -> _Run:
-    mean = model.mean.to(next(model.parameters()).device)
+def _head(module: Any) -> _Run:
+    mean = module.mean.to(next(module.parameters()).device)
 
     def run(tile: torch.Tensor) -> torch.Tensor:
-        levels = ((tile - mean) * model.img_range).to(tile.dtype)
-        return model.conv_first(functional.pixel_unshuffle(levels, model.start_unshuffle))
+        levels = ((tile - mean) * module.img_range).to(tile.dtype)
+        return module.conv_first(functional.pixel_unshuffle(levels, module.start_unshuffle))
 
     return run
 
@@ -94,34 +94,34 @@ def _across_channels(norm: Any) -> _Run:
     return lambda tile: norm(tile.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _restoring_tail(model: Any) -> Stage:
+def _restoring_tail(module: Any) -> Stage:
     """For denoising and repair of JPEG: a correction of the input."""
 
     def merge(correction: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:
-        return entering.float() + correction.float() / model.img_range
+        return entering.float() + correction.float() / module.img_range
 
-    return Stage(run=model.conv_last, halo=1, skip="input", merge=merge)
+    return Stage(run=module.conv_last, halo=1, skip="input", merge=merge)
 
 
-def _enlarging_tail(model: Any) -> Stage:
-    mean = model.mean.to(next(model.parameters()).device)
-    enlarge = nn.Sequential(*_enlarging_layers(model))
+def _enlarging_tail(module: Any) -> Stage:
+    mean = module.mean.to(next(module.parameters()).device)
+    enlarge = nn.Sequential(*_enlarging_layers(module))
 
     def run(tile: torch.Tensor) -> torch.Tensor:
-        return enlarge(tile).float() / model.img_range + mean
+        return enlarge(tile).float() / module.img_range + mean
 
-    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(model.upscale))
+    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale))
 
 
-def _enlarging_layers(model: Any) -> Iterator[nn.Module]:
-    if model.upsampler == "pixelshuffledirect":
-        yield model.upsample
+def _enlarging_layers(module: Any) -> Iterator[nn.Module]:
+    if module.upsampler == "pixelshuffledirect":
+        yield module.upsample
         return
-    yield model.conv_before_upsample
-    if model.upsampler == "pixelshuffle":
-        yield model.upsample
+    yield module.conv_before_upsample
+    if module.upsampler == "pixelshuffle":
+        yield module.upsample
     else:
-        for step in range(1, model.upscale.bit_length()):
-            yield from (nn.Upsample(scale_factor=2, mode="nearest"), getattr(model, f"conv_up{step}"), model.lrelu)
-        yield from (model.conv_hr, model.lrelu)
-    yield model.conv_last
+        for step in range(1, module.upscale.bit_length()):
+            yield from (nn.Upsample(scale_factor=2, mode="nearest"), getattr(module, f"conv_up{step}"), module.lrelu)
+        yield from (module.conv_hr, module.lrelu)
+    yield module.conv_last
