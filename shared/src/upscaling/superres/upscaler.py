@@ -15,8 +15,8 @@ from upscaling.images.transparency import Border, fill_hidden, is_flat
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
+from upscaling.superres.enlargement import Enlargement
 from upscaling.superres.networks import Network
-from upscaling.superres.plane import Enlargement
 from upscaling.superres.tiling import TileSize
 
 
