@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from servers import FASTEST, opened, picture
 import tiny
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
+from upscaling.images import Image, Rows, Size
 from upscaling.runtime.progress import Progress
 from upscaling.serving import pipeline
 from upscaling.serving.output import Output
@@ -198,3 +199,33 @@ def test_cancel_in_the_middle_leaves_no_result(run: Run, tmp_path: Path) -> None
         run(progress=cancel)
     assert list((tmp_path / "result").iterdir()) == []
     assert opened(run().read_bytes()).size == (40, 28)
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpg", "webp"])
+def test_rows_that_are_not_finite_are_written_anew_from_the_next_attempt(
+    tmp_path: Path, figures: dict[str, Any], output_format: str
+) -> None:
+    (tmp_path / "picture.png").write_bytes(picture(10, 7))
+
+    def doubled(image: Image, spoiled: bool) -> Rows:
+        for row in image.pixels.repeat(2, axis=0).repeat(2, axis=1):
+            yield row[None], None
+        if spoiled:
+            raise UpscalingError(Code.NONFINITE, "NaN")
+
+    def made(*attempts: bool) -> bytes:
+        def work(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
+            assert size == (20, 14)
+            yield from (doubled(image, spoiled) for spoiled in attempts)
+
+        output = Output(scale=2, format=output_format)
+        source = tmp_path / "picture.png"
+        return process(source, tmp_path, output, work, figures.__setitem__, Progress()).read_bytes()
+
+    once = made(False)
+    assert opened(once).size == (20, 14)
+    assert made(True, False) == once
+    (tmp_path / f"output.{output_format}").unlink()
+    with pytest.raises(UpscalingError, match="E_NONFINITE"):
+        made(True, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
