@@ -5,6 +5,7 @@ On a GPU, and where torch has no oneDNN, networks keep torch's own convolutions.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
@@ -50,6 +51,24 @@ def prepare(model: nn.Module) -> None:
             setattr(module, following, nn.Identity())
 
 
+def split(convolution: nn.Conv2d, inputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Two convolutions whose sum is this one: of its first inputs, with the bias, and of the others."""
+    first, others = deepcopy(convolution), deepcopy(convolution)
+    first.in_channels, others.in_channels = inputs, convolution.in_channels - inputs
+    first.weight = nn.Parameter(convolution.weight[:, :inputs].clone(), requires_grad=False)
+    others.weight = nn.Parameter(convolution.weight[:, inputs:].clone(), requires_grad=False)
+    others.bias = None
+    return first, others
+
+
+def add_convolution(sums: torch.Tensor, convolution: nn.Module, tile: torch.Tensor) -> None:
+    """Adds the convolution of a tile to `sums`, in place."""
+    if isinstance(convolution, OneDnnConvolution):
+        convolution.add_to(sums, tile)
+    else:
+        sums.add_(convolution(tile))
+
+
 class OneDnnConvolution(nn.Module):
     """A convolution that oneDNN computes at every size, with the activation after it in the same step.
 
@@ -75,3 +94,9 @@ class OneDnnConvolution(nn.Module):
         if self._missing_inputs:
             tile = functional.pad(tile, (0, 0, 0, 0, 0, self._missing_inputs))
         return _onednn._convolution_pointwise(tile, self._weight, self._bias, *self._geometry, *self._activation, "")
+
+    def add_to(self, sums: torch.Tensor, tile: torch.Tensor) -> None:
+        """Adds the convolution of a tile to `sums`, in one step."""
+        _onednn._convolution_pointwise_.binary(
+            sums, tile, self._weight, self._bias, *self._geometry, "add", None, None, [], None
+        )

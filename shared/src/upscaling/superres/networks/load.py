@@ -19,11 +19,12 @@ class _Architecture(NamedTuple):
     multiple: Callable[[Any], int]
     padding: Padding
     least_padding: int = 0
+    rebuild: Callable[[Any], None] | None = None
 
 
-# Adding an architecture is a module with these two functions and a row here.
+# Adding an architecture is a module with `stages` and `multiple`, and a row here.
 _ARCHITECTURES = {
-    rrdb.ARCHITECTURE: _Architecture(rrdb.stages, rrdb.multiple, "reflect"),
+    rrdb.ARCHITECTURE: _Architecture(rrdb.stages, rrdb.multiple, "reflect", rebuild=rrdb.rebuild),
     srvgg.ARCHITECTURE: _Architecture(srvgg.stages, srvgg.multiple, "reflect"),
     swinir.ARCHITECTURE: _Architecture(swinir.stages, swinir.multiple, "symmetric", least_padding=1),
 }
@@ -47,6 +48,8 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
     # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
     torch.backends.cudnn.allow_tf32 = False
     module = descriptor.model.eval().requires_grad_(False)
+    if architecture.rebuild is not None:
+        architecture.rebuild(module)
     # Channels-last is the layout that convolutions are fastest in, on CPUs and GPUs alike.
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())

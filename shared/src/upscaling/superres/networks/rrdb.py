@@ -5,13 +5,14 @@ Wang et al., ESRGAN (2018) and Real-ESRGAN (2021); the modules are spandrel's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import nn
 
+from upscaling.superres.networks.convolution import add_convolution, split
 from upscaling.superres.networks.stage import Stage
 
 ARCHITECTURE = "ESRGAN"  # spandrel's name for it
@@ -33,6 +34,16 @@ def stages(model: Any) -> tuple[Stage, ...]:
     )
 
 
+def rebuild(model: Any) -> None:
+    """Replaces the dense blocks, in fp32, by ones that do the same in fewer steps."""
+    *blocks, _ = model.model[1].sub
+    for block in blocks:
+        for name in ("RDB1", "RDB2", "RDB3"):
+            dense = getattr(block, name)
+            if dense.conv1x1 is None:  # ESRGAN+ has more paths
+                setattr(block, name, _DenseBlock(dense))
+
+
 def multiple(model: Any) -> int:
     """The size that a picture is padded to: pixel unshuffle takes whole squares only."""
     return model.shuffle_factor or 1
@@ -52,24 +63,35 @@ def _head(convolution: Any, shuffle: int) -> Stage:
 def _block(block: Any, index: int) -> Iterator[Stage]:
     name = f"block {index}"
     saves = ("trunk", name) if index == 0 else (name,)
-    yield Stage(run=_dense(block.RDB1), halo=_DENSE_BLOCK_HALO, saves=saves)
-    yield Stage(run=_dense(block.RDB2), halo=_DENSE_BLOCK_HALO)
-    yield Stage(run=_dense(block.RDB3), halo=_DENSE_BLOCK_HALO, skip=name, merge=_residual)
+    yield Stage(run=block.RDB1, halo=_DENSE_BLOCK_HALO, saves=saves)
+    yield Stage(run=block.RDB2, halo=_DENSE_BLOCK_HALO)
+    yield Stage(run=block.RDB3, halo=_DENSE_BLOCK_HALO, skip=name, merge=_residual)
 
 
-def _dense(block: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A dense block that appends each convolution's features to those before, and rounds once less at its end."""
-    if block.conv1x1 is not None:  # ESRGAN+ has more paths
-        return block
-    *growing, last = block.conv1, block.conv2, block.conv3, block.conv4, block.conv5
+class _DenseBlock(nn.Module):
+    """A dense block of ESRGAN that adds what it computes to the tile it is given.
 
-    def run(tile: torch.Tensor) -> torch.Tensor:
+    The factor of the residual lies in the weights, and the last convolution takes the newest features from where
+    they are: adding and concatenating take as long as half of the sums, where a CPU has AMX.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.growing = nn.ModuleList((block.conv1, block.conv2, block.conv3))
+        self.newest = block.conv4
+        (last,) = block.conv5
+        last.weight.mul_(_RESIDUAL_SCALE)
+        last.bias.mul_(_RESIDUAL_SCALE)
+        self.last_of_grown, self.last_of_newest = split(last, block.conv4[0].in_channels)
+
+    def forward(self, tile: torch.Tensor) -> torch.Tensor:
         features = tile
-        for convolution in growing:
+        for convolution in self.growing:
             features = torch.cat((features, convolution(features)), dim=1)
-        return _residual(last(features), tile)
-
-    return run
+        newest = self.newest(features)
+        add_convolution(tile, self.last_of_grown, features)
+        add_convolution(tile, self.last_of_newest, newest)
+        return tile
 
 
 def _residual(block: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:

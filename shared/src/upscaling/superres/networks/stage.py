@@ -21,7 +21,7 @@ class Stage:
     """
 
     run: Callable[[torch.Tensor], torch.Tensor]
-    """From a tile with its halo to `scale` times its size."""
+    """From a tile with its halo to `scale` times its size. It may compute in the tile's own memory."""
     halo: int
     """Rows and columns that each side of a tile needs around it, in pixels of the stage's input."""
     scale: Fraction = Fraction(1)
