@@ -18,13 +18,14 @@ from pathlib import Path
 from time import perf_counter
 
 from machine import description, kind, load, peak_resident_memory
-from networks import library, name_of
+from networks import name_of, upscalers
 from pictures import write_photo
 from report import README, put, table
 
-from upscaling.images import Limits, PngHeader, decode, write_png
-from upscaling.tiling import AUTOMATIC, Tally, TileSize, tile_size
-from upscaling.upscaler import Rows
+from upscaling.images import Limits, PngHeader, Rows, Size, decode, write_png
+from upscaling.runtime.attempts import first_finite
+from upscaling.runtime.progress import Progress
+from upscaling.superres.tiling import AUTOMATIC, TileSize, tile_size
 
 _NETWORK = "realesr-animevideov3"
 _SCALE = 4
@@ -46,23 +47,23 @@ class Seen:
 
 def enlarge(model: str, source: Path, target: Path | None, tile: TileSize | None) -> Seen:
     """Enlarges a file by four, in automatic tiles unless told; its rows go into a PNG, or nowhere."""
-    opened = library(model)
-    upscaler = opened.upscaler(_NETWORK)
+    opened = upscalers(model)
+    upscaler = opened.get(_NETWORK)
     upscaler.load(upscaler.dtype)
     before = peak_resident_memory()
     started = perf_counter()
     image = decode(source, Limits())
     tile = tile or tile_size(AUTOMATIC, opened.device, image.width)
-    width, height = image.width * _SCALE, image.height * _SCALE
+    size = Size(image.width * _SCALE, image.height * _SCALE)
 
     def take(rows: Rows) -> None:
         colours = (colour for colour, _ in rows)
         if target is None:
             deque(colours, maxlen=0)
         else:
-            write_png(target, PngHeader(width, height, channels=3, bits=8), colours)
+            write_png(target, PngHeader(*size, channels=3, bits=8), colours)
 
-    upscaler.into(take, image, width, height, tile, Tally())
+    first_finite(upscaler.attempts(image, size, tile, Progress()), take)
     return Seen(
         seconds=perf_counter() - started,
         peak_before=before,

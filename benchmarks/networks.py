@@ -13,20 +13,25 @@ import numpy as np
 import torch
 from pictures import photo
 
-from upscaling.images import Image
-from upscaling.library import Library
-from upscaling.networks import Network
-from upscaling.tiling import Tally, TileSize
-from upscaling.upscaler import Upscaler
+from upscaling.images import Image, Size
+from upscaling.runtime.attempts import first_finite
+from upscaling.runtime.device import choose_device
+from upscaling.runtime.memory import keep_freed_memory
+from upscaling.runtime.progress import Progress
+from upscaling.superres.networks import Network
+from upscaling.superres.tiling import TileSize
+from upscaling.superres.upscaler import Upscaler
+from upscaling.superres.upscalers import Upscalers
 
 ROOT = Path(__file__).parent.parent
 _STAGES_PER_BLOCK = 3
 _LAST_STAGES = 2  # the trunk's convolution and the tail
 
 
-def library(model: str) -> Library:
-    """A model's networks, its baked weights first."""
-    return Library(model, baked=ROOT / "models" / model / "weights")
+def upscalers(model: str) -> Upscalers:
+    """A model's upscalers, as its server makes them: its baked weights first."""
+    keep_freed_memory()
+    return Upscalers(model, ROOT / "models" / model / "weights", choose_device())
 
 
 def picture(width: int, height: int) -> Image:
@@ -56,7 +61,8 @@ def seconds(upscaler: Upscaler, image: Image, tile: TileSize) -> float:
     """What the network alone takes, its rows dropped."""
     scale = upscaler.load(upscaler.dtype_for(image)).scale
     started = perf_counter()
-    upscaler.into(partial(deque, maxlen=0), image, image.width * scale, image.height * scale, tile, Tally())
+    size = Size(image.width * scale, image.height * scale)
+    first_finite(upscaler.attempts(image, size, tile, Progress()), partial(deque, maxlen=0))
     return perf_counter() - started
 
 

@@ -19,13 +19,13 @@ import numpy as np
 import PIL.Image
 from harness import ratio
 from machine import description, kind, load, threads
-from networks import library, picture
+from networks import picture, upscalers
 from numpy.typing import NDArray
 from report import README, put, table
 
 from upscaling.images import PngHeader, write_png
 from upscaling.images.vips import pyvips
-from upscaling.tiling import AUTOMATIC, tile_size
+from upscaling.superres.tiling import AUTOMATIC, tile_size
 
 Pixels = NDArray[np.uint8]
 Writer = Callable[[Pixels, Path], object]
@@ -38,9 +38,9 @@ _OURS = "ours"
 
 def enlarged_photo(model: str, size: int) -> Pixels:
     """Content as it is written in earnest: sharp edges and smooth areas that a network made."""
-    opened = library(model)
+    opened = upscalers(model)
     image = picture(size // _SCALE, size // _SCALE)
-    upscaler = opened.upscaler(_NETWORK)
+    upscaler = opened.get(_NETWORK)
     pixels = upscaler.upscale(image, size, size, tile_size(AUTOMATIC, opened.device, image.width)).pixels
     return pixels.astype(np.uint8, copy=False)
 

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from contenders.contender import Job
 from machine import description, kind, load, threads
-from networks import ROOT, changed, library, name_of, picture, seconds
+from networks import ROOT, changed, name_of, picture, seconds, upscalers
 from report import README, put, table
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from upscaling import weights
 from upscaling.images import Image
-from upscaling.networks import Network
-from upscaling.tiling import AUTOMATIC, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.networks import Network
+from upscaling.superres.tiling import AUTOMATIC, tile_size
+from upscaling.superres.upscaler import Upscaler
 
 _STAGE, _MERGE = "stage", "merge"
 _REST = "Python, and what is not listed"
@@ -93,8 +93,8 @@ def main(arguments: list[str]) -> int:
     baked = ROOT / "models" / options.model / "weights"
     image = picture(options.size, options.size)
     busy = load()
-    upscaler = library(options.model).upscaler(entry.name)
-    columns = {f"ours, {name_of(upscaler.dtype)}": ours(upscaler, image)}
+    upscaler = upscalers(options.model).get(entry.name)
+    columns = {f"ours, {name_of(upscaler.load(upscaler.dtype).dtype)}": ours(upscaler, image)}
     for precision in options.openvino:
         job = Job(network=entry.name, baked=baked, source=Path(), warm_up=Path(), target=Path())
         used, taken = openvino(job, image, precision)

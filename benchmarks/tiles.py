@@ -14,13 +14,13 @@ from itertools import product
 from statistics import median
 
 from machine import description, device, kind, load
-from networks import blocks, changed, library, name_of, picture, seconds, shortened
+from networks import blocks, changed, name_of, picture, seconds, shortened, upscalers
 from report import README, put, table
 
 from upscaling import weights
 from upscaling.images import Image
-from upscaling.tiling import AUTOMATIC, TileSize, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.tiling import AUTOMATIC, TileSize, tile_size
+from upscaling.superres.upscaler import Upscaler
 
 _BLOCKS_MORE = 2
 _SIDES = {"cpu": ((64, 128, 192, 256, 384, 512), (32, 64, 128, 256, 512)),
@@ -41,8 +41,8 @@ def whole(upscaler: Upscaler, image: Image, tile: TileSize) -> float:
 def main(arguments: list[str]) -> int:
     options = _parsed(arguments)
     entry = weights.entry(options.network) if options.network else weights.of_model(options.model)[0]
-    opened = library(options.model)
-    upscaler = opened.upscaler(entry.name)
+    opened = upscalers(options.model)
+    upscaler = opened.get(entry.name)
     image = picture(options.size, options.size)
     automatic = tile_size(AUTOMATIC, opened.device, image.width)
     tiles = [TileSize(*sides, automatic.band) for sides in product(options.widths, options.heights)]
@@ -56,9 +56,10 @@ def main(arguments: list[str]) -> int:
             automatic_seconds.append(base)
             ratios[tile].append(own / base)
             print(f"pair {done + 1}, {tile.width}×{tile.height}: {own / base:.2f}", file=sys.stderr, flush=True)
+    dtype = name_of(upscaler.load(upscaler.dtype).dtype)
     measured = "\n\n".join(
         [
-            f"{entry.name} in {name_of(upscaler.dtype)}, {options.size}×{options.size}: how many times as long as the"
+            f"{entry.name} in {dtype}, {options.size}×{options.size}: how many times as long as the"
             f" automatic tile, {automatic.width}×{automatic.height}, run just before and"
             f" {median(automatic_seconds):.2f} s long; median of {options.pairs}; load before the run {busy}.",
             table(

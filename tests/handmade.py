@@ -11,8 +11,8 @@ import torch
 from torch.nn import functional
 
 from tiny import StateDict
-from upscaling.device import cpu_has_bf16
-from upscaling.networks import Network, Stage
+from upscaling.runtime.device import cpu_has_bf16
+from upscaling.superres.networks import Network, Stage
 
 Run = Callable[[torch.Tensor], torch.Tensor]
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 from declared import schemas
-from serving import LONG, data_url
+from servers import LONG, data_url
 
 SUCCEEDED, CANCELED, REFUSED = "succeeded", "canceled", "refused"
 # What is drawn from, as far as the model has inputs of these names; None leaves one out.

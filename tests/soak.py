@@ -21,7 +21,7 @@ from loopback import until
 from mixture import CANCELED, REFUSED, SUCCEEDED, Ask, mixture, networks
 from openings import Openings, watching
 from processes import Usage, usage
-from serving import MODEL, STATES, Client, content_of, serving, write_weights
+from servers import MODEL, STATES, Client, content_of, serving, write_weights
 
 SETTLED = 10  # requests, after which nothing may grow any more
 _MEMORY_GROWTH = 0.1

@@ -14,7 +14,7 @@ import predict
 import pytest
 import requests
 from loopback import Answer, Site, site, until
-from serving import FASTEST, STATES, data_url, opened, picture, write_weights
+from servers import FASTEST, STATES, data_url, opened, picture, write_weights
 
 MODEL = "real-esrgan"
 ECHO = """

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from upscaling.errors import UpscalingError
-from upscaling.values import number, one_of, shown, small, whole
+from upscaling.values import number, one_of, shown, whole, whole_of_64_bits
 
 
 @pytest.mark.parametrize("value", [0, -3, 2.5, 1e300])
@@ -21,7 +21,7 @@ def test_whole_numbers_come_with_a_point_or_without(value: float, expected: int)
 
 
 @pytest.mark.parametrize("value", [True, "4", None, [4], {}])
-@pytest.mark.parametrize("check", [number, whole, small])
+@pytest.mark.parametrize("check", [number, whole, whole_of_64_bits])
 def test_what_is_no_number_is_refused(check: Any, value: Any) -> None:
     with pytest.raises(UpscalingError, match=r"E_INPUT: width is .*; take a (whole )?number\."):
         check("width", value)
@@ -34,9 +34,9 @@ def test_a_number_that_is_not_whole_is_refused(value: float) -> None:
 
 
 def test_a_number_too_long_for_a_message_is_refused_where_messages_show_it() -> None:
-    assert small("tile_size", 2**64 - 1) == 2**64 - 1
+    assert whole_of_64_bits("tile_size", 2**64 - 1) == 2**64 - 1
     with pytest.raises(UpscalingError, match="E_INPUT: tile_size is an integer of 65 bits; take a smaller number"):
-        small("tile_size", 2**64)
+        whole_of_64_bits("tile_size", 2**64)
 
 
 @pytest.mark.parametrize("value", [15, 15.0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from upscaling.networks import Network, load
+from upscaling.superres.networks import Network, load
 
 StateDict = dict[str, torch.Tensor]
 

@@ -1,4 +1,4 @@
-"""The main job, once: the sample photo enlarged by four on real-esrgan's own server, and a picture of both.
+"""Enlarges the sample photo by four with real-esrgan's server, and makes a picture of both.
 
 Usage: python tools/demo.py FOLDER
 """

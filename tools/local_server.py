@@ -1,4 +1,4 @@
-"""Starts a model's own server, the true Cog server, without Docker; also a command of its own.
+"""Starts a model's Cog server without Docker.
 
 Usage: python tools/local_server.py MODEL PORT
 """

@@ -1,4 +1,4 @@
-"""One prediction on a model's own server, with the flags of `cog run`.
+"""Runs one prediction on a model's Cog server, with the flags of `cog run`.
 
 Usage: python tools/predict.py MODEL -i image=@photo.jpg [-i NAME=VALUE …] [-o out.png] [--url URL]
 """

@@ -4,20 +4,19 @@ import pathlib
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.incoming import received
-from upscaling.job import Request, upscale_file
-from upscaling.library import Library
-from upscaling.progress import Progress
-from upscaling.startup import start
+from upscaling.serving.output import Output
+from upscaling.serving.server import start
+from upscaling.superres.real_esrgan import Options, work
+from upscaling.superres.upscalers import Upscalers
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        self.workspace = start(Path)
-        self.library = Library("real-esrgan", baked=pathlib.Path(__file__).parent / "weights")
+        self.server = start("real-esrgan", Path)
+        self.upscalers = Upscalers("real-esrgan", pathlib.Path(__file__).parent / "weights", self.server.device)
 
     def healthcheck(self) -> bool:
-        return self.workspace.is_usable()
+        return self.server.workspace.is_usable()
 
     def run(
         self,
@@ -76,19 +75,6 @@ class Runner(BaseRunner):
             le=100,
         ),
     ) -> Path:
-        folder = self.workspace.begin()
-        with received(image, folder) as source:
-            request = Request(
-                network=model,
-                scale=scale,
-                width=width,
-                height=height,
-                tile_size=tile_size,
-                output_format=output_format,
-                output_quality=output_quality,
-                denoise_strength=denoise_strength,
-                second_pass=second_pass,
-                seamless=seamless,
-            )
-            result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(model))
-        return Path(result)
+        options = Options(model, denoise_strength, second_pass, seamless, tile_size)
+        output = Output(scale, width, height, output_format, output_quality)
+        return Path(self.server.predict(image, output, work(options, self.upscalers), self.record_metric))

@@ -1,27 +1,23 @@
 """SwinIR behind Cog's interface."""
 
 import pathlib
+from functools import partial
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.images import Limits, probe
-from upscaling.incoming import received
-from upscaling.job import Request, upscale_file
-from upscaling.library import Library
-from upscaling.progress import Progress
-from upscaling.startup import start
-from upscaling.swinir_tasks import choose
-
-MOST_NETWORKS = 2  # of sixteen; a caller who stays with one or two tasks never waits for loading
+from upscaling.serving.output import Output
+from upscaling.serving.server import start
+from upscaling.superres.swinir import Options, own_scale, prepared, work
+from upscaling.superres.upscalers import Upscalers
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
-        self.workspace = start(Path)
-        self.library = Library("swinir", baked=pathlib.Path(__file__).parent / "weights", most=MOST_NETWORKS)
+        self.server = start("swinir", Path)
+        self.upscalers = Upscalers("swinir", pathlib.Path(__file__).parent / "weights", self.server.device)
 
     def healthcheck(self) -> bool:
-        return self.workspace.is_usable()
+        return self.server.workspace.is_usable()
 
     def run(
         self,
@@ -80,17 +76,8 @@ class Runner(BaseRunner):
             le=100,
         ),
     ) -> Path:
-        folder = self.workspace.begin()
-        with received(image, folder) as source:
-            task = choose(task_type, noise, jpeg, probe(source, Limits.from_environment()).is_grey)
-            request = Request(
-                network=task.network,
-                scale=task.scale if scale is None else scale,
-                width=width,
-                height=height,
-                tile_size=tile_size,
-                output_format=output_format,
-                output_quality=output_quality,
-            )
-            result = upscale_file(source, folder, request, self.library, self.record_metric, Progress(task.network))
-        return Path(result)
+        options = Options(task_type, noise, jpeg, tile_size)
+        scale = own_scale(task_type) if scale is None else scale
+        output = Output(scale, width, height, output_format, output_quality)
+        done = work(options, self.upscalers)
+        return Path(self.server.predict(image, output, done, self.record_metric, partial(prepared, options)))

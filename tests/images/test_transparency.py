@@ -15,7 +15,7 @@ from images.samples import noise
 from numpy.typing import NDArray
 
 from upscaling.images.image import Pixels
-from upscaling.images.transparency import Beyond, fill_hidden, is_flat, restore_solid
+from upscaling.images.transparency import Border, fill_hidden, is_flat, restore_solid
 
 SIDES = st.integers(1, 13)
 DTYPES = st.sampled_from([np.uint8, np.uint16])
@@ -115,11 +115,11 @@ def test_one_value_everywhere_is_flat(value: int) -> None:
         assert not is_flat(uneven)
 
 
-def solid_by_definition(alpha: Pixels, value: int, beyond: Beyond) -> NDArray[Any]:
+def solid_by_definition(alpha: Pixels, value: int, border: Border) -> NDArray[Any]:
     """Pixels whose neighbours, and they themselves, all have the value; one by one."""
     height, width = alpha.shape
     solid = np.zeros(alpha.shape, bool)
-    around = np.pad(alpha, 1, mode=beyond)
+    around = np.pad(alpha, 1, mode=border)
     for y in range(height):
         for x in range(width):
             solid[y, x] = (around[y : y + 3, x : x + 3] == value).all()
@@ -127,9 +127,9 @@ def solid_by_definition(alpha: Pixels, value: int, beyond: Beyond) -> NDArray[An
 
 
 @settings(deadline=None)
-@given(picture=pictures(), scale=SCALES, beyond=st.sampled_from(["edge", "wrap"]), data=st.data())
+@given(picture=pictures(), scale=SCALES, border=st.sampled_from(["edge", "wrap"]), data=st.data())
 def test_solid_areas_become_exact_and_nothing_else_changes(
-    picture: tuple[Pixels, Pixels], scale: int, beyond: Beyond, data: st.DataObject
+    picture: tuple[Pixels, Pixels], scale: int, border: Border, data: st.DataObject
 ) -> None:
     alpha = picture[1]
     height, width = alpha.shape
@@ -137,10 +137,10 @@ def test_solid_areas_become_exact_and_nothing_else_changes(
     enlarged = noise(height * scale, width * scale, 1, alpha.dtype.itemsize * 8)[..., 0]
     expected = enlarged.copy()
     for value in (0, int(full)):
-        expected[np.kron(solid_by_definition(alpha, value, beyond), np.ones((scale, scale), bool))] = value
+        expected[np.kron(solid_by_definition(alpha, value, border), np.ones((scale, scale), bool))] = value
     rows = height * scale
     cuts = sorted({0, rows, *data.draw(st.lists(st.integers(0, rows)))})
-    bands = [restore_solid(enlarged[top:end], alpha, top, scale, beyond) for top, end in pairwise(cuts)]
+    bands = [restore_solid(enlarged[top:end], alpha, top, scale, border) for top, end in pairwise(cuts)]
     assert np.array_equal(np.concatenate(bands), expected)
 
 

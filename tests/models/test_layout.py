@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from upscaling import weights
-from upscaling.library import TWINS
-from upscaling.swinir_tasks import NOISES, TaskType
+from upscaling.superres.swinir import NOISES, TaskType
+from upscaling.superres.upscalers import TWINS
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")
@@ -38,6 +38,11 @@ class Model:
     @property
     def folder(self) -> Path:
         return ROOT / "models" / self.name
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether tiles change no pixel: a diffusion model sees each of them on its own."""
+        return "upscaling.diffusion" not in self.text("run.py")
 
     def text(self, file: str) -> str:
         return (self.folder / file).read_text()
@@ -153,7 +158,16 @@ def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
 
 def test_common_inputs_are_described_alike(model: Model) -> None:
     first = Model(MODELS[0])
-    assert [model.inputs[name]["description"] for name in TAIL] == [first.inputs[name]["description"] for name in TAIL]
+    common = [name for name in TAIL if name != "tile_size"]
+    assert [model.inputs[name]["description"] for name in common] == [
+        first.inputs[name]["description"] for name in common
+    ]
+
+
+def test_tiles_of_exact_models_and_of_no_others_are_said_to_change_nothing(model: Model) -> None:
+    (row,) = [line for line in model.text("README.md").splitlines() if line.startswith("| `tile_size` |")]
+    described = model.inputs["tile_size"]["description"]
+    assert ("never changes the result" in described, "never changes the result" in row) == (model.is_exact,) * 2
 
 
 def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
@@ -218,11 +232,16 @@ def test_readme_tells_every_choice(model: Model) -> None:
     assert [value for value in choices if f"`{value}`" not in text] == []
 
 
-def test_readme_has_a_row_for_every_environment_variable(model: Model) -> None:
+def test_readme_links_what_all_models_share(model: Model) -> None:
+    assert "(../../docs/operating.md)" in model.text("README.md")
+
+
+def test_operating_has_a_row_for_every_environment_variable() -> None:
     sources = (ROOT / "shared" / "src").rglob("*.py")
     variables = {name for path in sources for name in re.findall(r"UPSCALING_[A-Z_]+", path.read_text())}
     assert variables
-    assert {name for name in variables if f"| `{name}` |" not in model.text("README.md")} == set()
+    described = (ROOT / "docs" / "operating.md").read_text()
+    assert {name for name in variables if f"| `{name}` |" not in described} == set()
 
 
 def test_root_readme_has_a_row_for_every_model(model: Model) -> None:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from basicsr.archs.rrdbnet_arch import RRDBNet
 from basicsr.archs.srvgg_arch import SRVGGNetCompact
-from tiling.untiled import picture, tiled
+from superres.tiling.untiled import picture, tiled
 from torch import nn
 
 import tiny
-from upscaling.tiling import TileSize
+from upscaling.superres.tiling import TileSize
 
 NETWORKS = {
     "rrdb ×4": (tiny.rrdb(blocks=3), lambda: RRDBNet(3, 3, scale=4, num_feat=8, num_block=3)),

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiling.untiled import tiled
+from superres.tiling.untiled import tiled
 
 from upscaling import weights
-from upscaling.networks import load
-from upscaling.tiling import TileSize
+from upscaling.superres.networks import load
+from upscaling.superres.tiling import TileSize
 from upscaling.weights.catalogue import catalogue
 from upscaling.weights.ncnn import to_state_dict
 

@@ -15,9 +15,9 @@ from realesrgan.archs.srvgg_arch import SRVGGNetCompact
 import tiny
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.job import Request, target_size
-from upscaling.tiling import TileSize
-from upscaling.upscaler import Upscaler
+from upscaling.serving.output import Output
+from upscaling.superres.tiling import TileSize
+from upscaling.superres.upscaler import Upscaler
 
 TILE = TileSize(width=32, height=24)
 CAT = cv2.cvtColor(cv2.imread(str(Path(__file__).parents[1] / "data/cat.png")), cv2.COLOR_BGR2RGB)
@@ -56,7 +56,7 @@ def theirs(tmp_path: Path) -> Enhance:
 def ours(name: str, image: Image, outscale: float | None = None) -> Image:
     state, scale, _ = STATES[name]
     upscaler = Upscaler(lambda dtype: tiny.network(state, dtype), torch.float32)
-    width, height = target_size(Request(name, scale=outscale or scale), image.width, image.height)
+    width, height = Output(scale=outscale or scale).size(image.width, image.height)
     return upscaler.upscale(image, width, height, TILE)
 
 

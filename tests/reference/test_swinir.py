@@ -13,14 +13,14 @@ import pytest
 import random_swinir
 import torch
 from basicsr.archs.swinir_arch import SwinIR
-from tiling.untiled import tiled
+from superres.tiling.untiled import tiled
 from torch import nn
 
 import tiny
 from upscaling.images import Image
 from upscaling.images.image import Pixels
-from upscaling.tiling import TileSize
-from upscaling.upscaler import Upscaler
+from upscaling.superres.tiling import TileSize
+from upscaling.superres.upscaler import Upscaler
 
 FP32, BF16 = torch.float32, torch.bfloat16
 WHOLE = TileSize(256, 256)

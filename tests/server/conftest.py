@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from loopback import Site, site
-from serving import MODEL, STATES, Client, serving, write_weights
+from servers import MODEL, STATES, Client, serving, write_weights
 
 
 @pytest.fixture(scope="session")

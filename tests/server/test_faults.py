@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 from loopback import until
 from processes import address_space, limited, linux_only, worker
-from serving import FASTEST, MODEL, STATES, Client, data_url, picture, serving
+from servers import FASTEST, MODEL, STATES, Client, data_url, picture, serving
 
 from upscaling import weights
 from upscaling.weights.store import write

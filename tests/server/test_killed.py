@@ -12,7 +12,7 @@ import requests
 from checkpoints import saved
 from loopback import Answer, Site, until
 from processes import linux_only, members, worker
-from serving import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
+from servers import BUSY, LONG, MODEL, STATES, Client, data_url, picture, serving, serving_again
 
 PICTURE = data_url(picture(10, 7))
 TOLD_WITHIN = 10  # seconds

@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 from loopback import Answer, Site, until
-from serving import BUSY, FASTEST, LONG, Client, content_of, data_url, opened, picture
+from servers import BUSY, FASTEST, LONG, Client, content_of, data_url, opened, picture
 
 PICTURE = data_url(picture(10, 7))
 CANCELLED_WITHIN = 2  # seconds

@@ -10,16 +10,17 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from serving import FASTEST, STATES, Client, content_of, data_url, opened, picture
+from servers import FASTEST, STATES, Client, content_of, data_url, opened, picture
 
 import tiny
 from upscaling.images import Limits, decode
-from upscaling.library import Library
-from upscaling.tiling import TileSize, tile_size
-from upscaling.upscaler import Upscaler
+from upscaling.superres.tiling import TileSize, tile_size
+from upscaling.superres.upscaler import Upscaler
+from upscaling.superres.upscalers import Upscalers
 
 PICTURE = data_url(picture(10, 7))
 GENERAL, TWIN = "realesr-general-x4v3", "realesr-general-wdn-x4v3"
+CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("network", [name for name in STATES if name != TWIN])
@@ -28,8 +29,8 @@ def test_every_network_gives_the_pixels_that_the_package_computes(
 ) -> None:
     (tmp_path / "picture.png").write_bytes(picture(30, 21))
     image = decode(tmp_path / "picture.png", Limits())
-    library = Library("real-esrgan", baked=cache)
-    expected = library.upscaler(network).upscale(image, 120, 84, tile_size(0, torch.device("cpu"), image.width))
+    upscalers = Upscalers("real-esrgan", cache, CPU)
+    expected = upscalers.get(network).upscale(image, 120, 84, tile_size(0, CPU, image.width))
     found = opened(server.output(image=data_url(picture(30, 21)), model=network))
     assert np.array_equal(np.asarray(found), expected.pixels)
 
@@ -126,11 +127,11 @@ def test_equal_requests_give_equal_bytes_whatever_came_between(server: Client, o
 
 def test_denoise_strength_goes_from_the_twin_to_the_network(server: Client, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "picture.png").write_bytes(picture(10, 7))
-    image, library = decode(tmp_path / "picture.png", Limits()), Library("real-esrgan", baked=cache)
-    twin = Upscaler(lambda dtype: tiny.network(STATES[TWIN], dtype), library.upscaler(GENERAL).dtype)
+    image, upscalers = decode(tmp_path / "picture.png", Limits()), Upscalers("real-esrgan", cache, CPU)
+    twin = Upscaler(lambda dtype: tiny.network(STATES[TWIN], dtype), upscalers.get(GENERAL).dtype)
     results = []
     for strength in (0, 0.25, 0.5, 1):
-        expected = library.upscaler(GENERAL, strength).upscale(image, 40, 28, TileSize(256, 256)).pixels
+        expected = upscalers.get(GENERAL, strength).upscale(image, 40, 28, TileSize(256, 256)).pixels
         found = opened(server.output(image=PICTURE, model=GENERAL, denoise_strength=strength))
         assert np.array_equal(np.asarray(found), expected)
         results.append(expected)

@@ -9,7 +9,7 @@ from typing import Any
 import declared
 import pytest
 from loopback import Answer, Site, until
-from serving import FASTEST, MODEL, Client, data_url, message_of, opened, picture
+from servers import FASTEST, MODEL, Client, data_url, message_of, opened, picture
 
 PICTURE = data_url(picture(10, 7))
 BEYOND_BOUNDS = [

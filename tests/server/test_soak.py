@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mixture import mixture, networks
 from processes import linux_only
-from serving import MODEL, serving
+from servers import MODEL, serving
 from soak import findings, soak
 
 

@@ -12,15 +12,16 @@ import pytest
 import random_swinir
 import torch
 from images.samples import file_of, noise, pillow, rgb_profile, scene, vips
-from serving import Client, content_of, data_url, opened, serving, write_weights
+from servers import Client, content_of, data_url, opened, serving, write_weights
 
 from upscaling import weights
 from upscaling.images import Limits, decode, in_grey
-from upscaling.library import Library
-from upscaling.swinir_tasks import JPEG_QUALITIES, NOISES, TaskType, choose
-from upscaling.tiling.geometry import tile_size
+from upscaling.superres.swinir import JPEG_QUALITIES, NOISES, Options, TaskType, network, own_scale
+from upscaling.superres.tiling.geometry import tile_size
+from upscaling.superres.upscalers import Upscalers
 
 MODEL = "swinir"
+CPU = torch.device("cpu")
 UNPUBLISHED = "004_grayDN_DFWB_s128w8_SwinIR-M_noise15"
 COLOUR, GREY = (data_url(file_of(pillow(noise(21, 30, channels)), "PNG")) for channels in (3, 1))
 TRUE_COLOUR = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -63,11 +64,12 @@ def computed(cache: Path, file: Path, inputs: dict[str, Any]) -> np.ndarray:
     """The pixels that the package gives, (height, width) where they are grey."""
     file.write_bytes(content_of(inputs["image"]))
     image = decode(file, Limits())
-    task = choose(inputs["task_type"], inputs.get("noise", 15), inputs.get("jpeg", 40), image.is_grey)
-    upscaler = Library("swinir", baked=cache).upscaler(task.network)
+    options = Options(**{name: value for name, value in inputs.items() if name != "image"})
+    name, scale = network(options, image.is_grey), own_scale(options.task_type)
+    upscaler = Upscalers("swinir", cache, CPU).get(name)
     taken = in_grey(image) if upscaler.load(upscaler.dtype).channels == 1 and not image.is_grey else image
-    size = image.width * task.scale, image.height * task.scale
-    tile = tile_size(0, torch.device("cpu"), image.width)
+    size = image.width * scale, image.height * scale
+    tile = tile_size(0, CPU, image.width)
     return upscaler.upscale(taken, *size, tile).pixels.squeeze()
 
 

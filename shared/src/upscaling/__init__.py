@@ -1,1 +1,1 @@
-"""Upscaling and restoration of pictures, tiled exactly: what every model of this repository shares."""
+"""Upscaling and restoration of pictures in exact tiles: the package that all models of this repository share."""

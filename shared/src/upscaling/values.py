@@ -1,10 +1,10 @@
-"""Values of inputs, looked at again: a server without its schema lets through whatever JSON holds."""
+"""Checks of input values: a server without its schema accepts any JSON."""
 
 from __future__ import annotations
 
 from upscaling.errors import Code, UpscalingError
 
-_LONGEST_SHOWN_INTEGER = 64  # bits
+_MOST_BITS = 64  # bits
 
 
 def number(name: str, value: float) -> float:
@@ -15,8 +15,8 @@ def number(name: str, value: float) -> float:
 
 
 def whole(name: str, value: float) -> int:
-    """The value as an integer, if it is a whole number, with a point or without; else E_INPUT."""
-    # JSON Schema, and clients in some languages, hold 64.0 for an integer.
+    """The value as an integer, if it is a whole number such as 64 or 64.0; else E_INPUT."""
+    # JSON Schema, and clients in some languages, treat 64.0 as an integer.
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
@@ -24,12 +24,19 @@ def whole(name: str, value: float) -> int:
     return value
 
 
-def small(name: str, value: float) -> int:
-    """The value as an integer that messages can show, if it is a whole number; else E_INPUT."""
+def whole_of_64_bits(name: str, value: float) -> int:
+    """The value as an integer, if it is a whole number of at most 64 bits; else E_INPUT."""
     chosen = whole(name, value)
-    if chosen.bit_length() > _LONGEST_SHOWN_INTEGER:
+    if chosen.bit_length() > _MOST_BITS:
         raise UpscalingError(Code.INPUT, f"{name} is {shown(chosen)}; take a smaller number.")
     return chosen
+
+
+def truth(name: str, value: bool) -> bool:
+    """The value, if it is true or false; else E_INPUT."""
+    if not isinstance(value, bool):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(value)}; take true or false.")
+    return value
 
 
 def one_of(name: str, value: float, choices: tuple[int, ...]) -> int:
@@ -42,8 +49,8 @@ def one_of(name: str, value: float, choices: tuple[int, ...]) -> int:
 
 
 def shown(value: object) -> str:
-    """A value for a message, at a length that a message can hold."""
-    if isinstance(value, int) and value.bit_length() > _LONGEST_SHOWN_INTEGER:
+    """A value as text for a message, shortened if it is long."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, str):
         return repr(value[:80])

@@ -1,11 +1,12 @@
-"""Pictures in and out: any orientation, profile, alpha, depth; no network knows of this."""
+"""Reading, writing and resampling pictures of any orientation, profile, depth, with or without alpha."""
 
 from upscaling.images.decode import Header, decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode
 from upscaling.images.grey import in_grey
-from upscaling.images.image import Image, with_alpha
+from upscaling.images.image import Image, Size
 from upscaling.images.limits import MEGAPIXEL, Limits
 from upscaling.images.png import PngHeader, start_threads, write_png
+from upscaling.images.rows import Rows, collect, with_alpha
 
 __all__ = [
     "MEGAPIXEL",
@@ -14,7 +15,10 @@ __all__ = [
     "Limits",
     "OutputFormat",
     "PngHeader",
+    "Rows",
+    "Size",
     "check_output",
+    "collect",
     "decode",
     "encode",
     "in_grey",

@@ -1,4 +1,4 @@
-"""A file becomes an `Image`: upright, straight alpha, 8 or 16 bit, its profile kept."""
+"""Decodes a file to an `Image`: upright, straight alpha, 8 or 16 bit, with its profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An `Image` becomes a file."""
+"""Encodes an `Image` to a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.image import Image, with_alpha
+from upscaling.images.image import Image
 from upscaling.images.png import PngHeader, write_png
+from upscaling.images.rows import with_alpha
 from upscaling.images.vips import forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""What kind of file some bytes are, by their content and never by their name."""
+"""Recognises a file's format by its content."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A GIF's blocks: one frame, over its whole canvas."""
+"""Checks that a GIF has one frame, which fills its canvas."""
 
 from __future__ import annotations
 

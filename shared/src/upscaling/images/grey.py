@@ -1,4 +1,4 @@
-"""A picture in colour becomes a grey one."""
+"""Conversion from colour to grey."""
 
 from __future__ import annotations
 

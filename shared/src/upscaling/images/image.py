@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,13 @@ Pixels = NDArray[np.uint8 | np.uint16]
 
 ROWS_AT_A_TIME = 256
 """How many rows of a whole picture are worked on at once: a cancel takes effect between, and floats stay few."""
+
+
+class Size(NamedTuple):
+    """How large a picture is, in pixels."""
+
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -43,25 +50,3 @@ class Image:
     def bits(self) -> int:
         """Bits per channel: 8 or 16."""
         return self.pixels.dtype.itemsize * 8
-
-
-def with_alpha(pixels: Pixels, alpha: Pixels | None) -> Pixels:
-    """Rows of colour, (rows, width, channels), and of alpha, (rows, width), as the channels of one array."""
-    return pixels if alpha is None else np.dstack([pixels, alpha])
-
-
-def recut(bands: Iterator[Pixels], rows: int) -> Iterator[Pixels]:
-    """The same consecutive rows in bands of `rows`, the last one shorter."""
-    held: list[Pixels] = []
-    missing = rows
-    for band in bands:
-        rest = band
-        while len(rest) >= missing:
-            yield np.concatenate([*held, rest[:missing]])
-            held, rest, missing = [], rest[missing:], rows
-        if len(rest):
-            held.append(rest.copy())
-            missing -= len(rest)
-        del band, rest  # this frame stays alive while the next band is made
-    if held:
-        yield np.concatenate(held)

@@ -1,4 +1,4 @@
-"""What libjpeg warns of in a JPEG: which of it means that pixels are missing, and what it does not warn of."""
+"""Detects JPEGs with missing pixels, which libjpeg reports as warnings or not at all."""
 
 from __future__ import annotations
 

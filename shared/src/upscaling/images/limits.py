@@ -1,4 +1,4 @@
-"""How large a picture may be, before anything of it is decoded or computed."""
+"""Size limits, checked before a picture is decoded or computed."""
 
 from __future__ import annotations
 

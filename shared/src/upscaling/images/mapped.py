@@ -1,4 +1,4 @@
-"""A file as bytes in memory, of which only what is touched is read."""
+"""A file mapped into memory: only the parts that are used are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata that is not used is hidden from libvips, which would read all of it before the first pixel."""
+"""Hides unused metadata from libvips, which would read all of it before the first pixel."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from isal import isal_zlib
 from numpy.typing import NDArray
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images.image import Image, Pixels, recut
+from upscaling.images.image import Image, Pixels
+from upscaling.images.rows import recut
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → PNG's colour type

@@ -1,4 +1,4 @@
-"""A PNG whose header claims more pixels than its data can hold is known before it is decoded."""
+"""Detects PNGs whose header claims more pixels than their data can hold, before they are decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of more than one picture, known by their structure: libvips takes some of them for single pictures."""
+"""Detects files with several pictures by their structure: libvips reads some of them as single pictures."""
 
 from __future__ import annotations
 

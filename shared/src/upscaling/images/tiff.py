@@ -1,4 +1,4 @@
-"""What libvips does not say about a TIFF, read from the file's first directory."""
+"""Properties of a TIFF that libvips does not report, read from the first directory."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ from upscaling.images.image import ROWS_AT_A_TIME, Pixels
 
 _Floats = NDArray[np.float32]
 
-Beyond = Literal["edge", "wrap"]
+Border = Literal["edge", "wrap"]
 """What lies around a picture, as numpy.pad names it."""
 # Pixels of the repetition that colours are also taken from. In binary 1010101, so that the picture's edge
 # lies inside a block of the pyramid on every level and colours cross it.
-_MARGINS: dict[Beyond, int] = {"edge": 0, "wrap": 85}
-_OF_TAKE: dict[Beyond, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
+_MARGINS: dict[Border, int] = {"edge": 0, "wrap": 85}
+_OF_TAKE: dict[Border, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
 
 
 def is_flat(alpha: Pixels) -> bool:
@@ -24,10 +24,10 @@ def is_flat(alpha: Pixels) -> bool:
     return bool((alpha == alpha[0, 0]).all())
 
 
-def fill_hidden(pixels: Pixels, alpha: Pixels, beyond: Beyond = "edge") -> Pixels:
+def fill_hidden(pixels: Pixels, alpha: Pixels, border: Border = "edge") -> Pixels:
     """The picture with the colours under zero alpha replaced by those of visible pixels nearby.
 
-    pixels is (height, width, channels), alpha (height, width); beyond says as numpy.pad does what lies
+    pixels is (height, width, channels), alpha (height, width); border says as numpy.pad does what lies
     around them. Visible pixels keep their values; where nothing is visible, everything becomes 0.
     """
     if not (alpha == 0).any():
@@ -35,10 +35,10 @@ def fill_hidden(pixels: Pixels, alpha: Pixels, beyond: Beyond = "edge") -> Pixel
     if not alpha.any():
         return np.zeros_like(pixels)
     height, width = alpha.shape
-    margin = _MARGINS[beyond]
+    margin = _MARGINS[border]
     around = ((margin, margin), (margin, margin))
-    filled = np.pad(pixels, (*around, (0, 0)), mode=beyond)
-    _fill(filled, np.pad(alpha, around, mode=beyond))
+    filled = np.pad(pixels, (*around, (0, 0)), mode=border)
+    _fill(filled, np.pad(alpha, around, mode=border))
     return filled[margin : margin + height, margin : margin + width]
 
 
@@ -59,17 +59,17 @@ def _fill(pixels: Pixels, alpha: Pixels) -> None:
         part[hidden] = np.rint(_doubled(coarse[top // 2 : end // 2], hidden.shape)[hidden]).astype(pixels.dtype)
 
 
-def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, beyond: Beyond = "edge") -> Pixels:
+def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, border: Border = "edge") -> Pixels:
     """Rows of enlarged alpha, exact again where the input was clear or opaque.
 
     rows is (rows, width × scale), from row first_row of the enlarged alpha on, which is negative in the
     repetition above. A pixel counts as solid where its 3×3 neighbourhood in the input is all 0 or all full;
-    beyond says as numpy.pad does what lies around the input.
+    border says as numpy.pad does what lies around the input.
     """
     sources = np.arange(first_row, first_row + len(rows)) // scale
     top, bottom = sources[0], sources[-1]
-    around = np.take(alpha, range(top - 1, bottom + 2), axis=0, mode=_OF_TAKE[beyond])
-    around = np.pad(around, ((0, 0), (1, 1)), mode=beyond)
+    around = np.take(alpha, range(top - 1, bottom + 2), axis=0, mode=_OF_TAKE[border])
+    around = np.pad(around, ((0, 0), (1, 1)), mode=border)
     full = np.iinfo(alpha.dtype).max
     rows = rows.copy()
     for value in (0, full):

@@ -1,4 +1,4 @@
-"""libvips, set up once for pictures from strangers."""
+"""libvips, configured for untrusted files."""
 
 from __future__ import annotations
 

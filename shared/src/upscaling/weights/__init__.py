@@ -1,7 +1,6 @@
 """Weights of networks: one catalogue, verified downloads, safetensors on disk."""
 
 from upscaling.weights.catalogue import Entry, File, entry, of_model
-from upscaling.weights.interpolation import interpolated
 from upscaling.weights.store import Weights, cache_folder, ensure, load, put, state_dict
 
 __all__ = [
@@ -11,7 +10,6 @@ __all__ = [
     "cache_folder",
     "ensure",
     "entry",
-    "interpolated",
     "load",
     "of_model",
     "put",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import requests
 
-from upscaling import egress
 from upscaling.weights.catalogue import File
+from upscaling.weights.trusted import trusted
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def download(file: File, address: Address, folder: Path) -> str:
     begun = _begun(path)
     from_before = begun is not None and path.stat().st_size == begun.size
     if begun is None or not from_before:
-        begun, from_before = egress.trusted(lambda: _receive(file, address, path))
+        begun, from_before = trusted(lambda: _receive(file, address, path))
     if file.sha256 is None or digest(path) == file.sha256:
         return begun.source
     discard(path)

@@ -1,6 +1,0 @@
-"""Networks as rows of stages: one small module per architecture, loaded with spandrel."""
-
-from upscaling.networks.load import load
-from upscaling.networks.stage import Network, Stage
-
-__all__ = ["Network", "Stage", "load"]

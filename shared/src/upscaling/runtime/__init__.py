@@ -1,0 +1,1 @@
+"""Device, memory, the cache of loaded models, and progress."""

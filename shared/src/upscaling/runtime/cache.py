@@ -1,0 +1,54 @@
+"""A cache of loaded models, bounded in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from threading import RLock
+from typing import Protocol, TypeVar, cast
+
+
+class Sized(Protocol):
+    """A model that knows its size in memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors."""
+        ...
+
+
+_Model = TypeVar("_Model", bound=Sized)
+
+
+class ModelCache:
+    """Keeps loaded models by key, up to a number of bytes, and drops the least recently used ones.
+
+    Only one model is loaded at a time: two requests cannot load the same one twice, or need memory for two. A load
+    that fails or is cancelled changes nothing.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """The model used last is kept even if it is larger than most_bytes."""
+        self._most_bytes = most_bytes
+        self._models: dict[Hashable, Sized] = {}  # in the order of their last use
+        self._lock = RLock()  # reentrant: a model may be made from others
+
+    def get(self, key: Hashable, build: Callable[[], _Model]) -> _Model:
+        """The model of a key; `build` loads it if it is not in the cache."""
+        with self._lock:
+            found = cast("_Model | None", self._models.get(key))
+            if found is None:
+                found = build()
+            self._models.pop(key, None)
+            self._models[key] = found
+            self._make_room()
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all models in the cache."""
+        return sum(model.nbytes for model in self._models.values())
+
+    def _make_room(self) -> None:
+        # Counted at every use: a cancel may have interrupted the last one before this.
+        while len(self._models) > 1 and self.nbytes > self._most_bytes:
+            del self._models[next(iter(self._models))]

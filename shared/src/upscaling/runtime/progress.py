@@ -1,0 +1,77 @@
+"""Progress of a request, and its log lines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from time import monotonic
+
+Figure = int | float | str
+
+_INTERVAL = 1.0  # seconds before the first line and between two
+
+
+def _say_nothing(_: float) -> None:
+    pass
+
+
+class Progress:
+    """The share of the work that is done, from 0 to 1. It never decreases.
+
+    Work with several parts is split by weight, and each part reports its own share. Each request has its own progress.
+    """
+
+    def __init__(
+        self, show: Callable[[float], object] = _say_nothing, figures: dict[str, Figure] | None = None
+    ) -> None:
+        """show is called with every larger share."""
+        self.share = 0.0
+        self.figures: dict[str, Figure] = {} if figures is None else figures
+        """Metrics of the work by name; parts share them."""
+        self._show = show
+
+    def reach(self, share: float) -> None:
+        """Reports the share that is done. A smaller one than before, from work that starts again, is ignored."""
+        share = min(share, 1.0)
+        if share > self.share:
+            self.share = share
+            self._show(share)
+
+    def split(self, *weights: float) -> tuple[Progress, ...]:
+        """A part for each weight, whose share counts by its weight."""
+        shares = [0.0] * len(weights)
+
+        def part(index: int) -> Progress:
+            def show(share: float) -> None:
+                shares[index] = share
+                done = sum(share * weight for share, weight in zip(shares, weights, strict=True))
+                self.reach(done / sum(weights))
+
+            return Progress(show, self.figures)
+
+        return tuple(map(part, range(len(weights))))
+
+    def count(self, name: str, more: int = 1) -> None:
+        """Adds to a metric that is a count, from 0 on."""
+        self.figures[name] = int(self.figures.get(name, 0)) + more
+
+
+class ProgressLines:
+    """Writes progress to standard error, at most a line per second.
+
+    It uses no lock: a cancel can leave the lock of tqdm held, and then the next request waits forever.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started = monotonic()
+        self._next_line = self._started + _INTERVAL
+
+    def __call__(self, share: float) -> None:
+        now = monotonic()
+        if now < self._next_line or share <= 0:
+            return
+        self._next_line = now + _INTERVAL
+        passed = now - self._started
+        left = passed * (1 / share - 1)
+        sys.stderr.write(f"{self._name}: {share:.0%}, {passed:.0f} s so far, about {left:.0f} s to go\n")

@@ -1,0 +1,191 @@
+"""Reads the input picture from a data URL, or downloads it.
+
+Cog would do this before `run`, but without limits, without a way to cancel, with files that stay and errors from its
+libraries. Python's cache of split URLs would also keep the last 128 data URLs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import urllib.parse
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from http.client import HTTPResponse
+from pathlib import Path
+from socket import socket
+from time import monotonic
+from typing import Any
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.images import Limits
+from upscaling.values import shown
+
+FETCHED_WITHIN = 120.0  # seconds, redirects included
+_SILENT_FOR = 10.0  # seconds, as Cog's own; the longest that a cancel can wait
+_MOST_REDIRECTS = 5
+_PART = 1 << 18  # bytes written at a time
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A data URL or an http(s) URL from the client, not read yet."""
+
+    url: str
+
+
+def keep_unread(path: Any) -> None:
+    """Makes Cog's class of paths pass URLs to `run` as `Incoming`.
+
+    Inputs of other types, such as local paths, are refused by `received`.
+    """
+    path.validate = Incoming
+
+
+@contextmanager
+def received(image: object, folder: Path) -> Generator[Path]:
+    """The picture as a file in `folder`, which is removed at the end of the block.
+
+    Raises E_INPUT if the input is no URL or cannot be downloaded within FETCHED_WITHIN, E_TOO_LARGE for more bytes than
+    `Limits.input_bytes`, and E_ENCODE if the disk is full.
+    """
+    if not isinstance(image, Incoming):
+        # Cog passes other strings, such as local paths, unchanged.
+        raise UpscalingError(
+            Code.INPUT, f"image is {str(image)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
+        )
+    path = folder / "input"
+    most = Limits.from_environment().input_bytes
+    try:
+        _write(path, _from_data_url(image.url) if image.url.startswith("data:") else _fetched(image.url), most)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+        # What requests splits URLs with keeps the last 128, whatever their length.
+        urllib.parse.clear_cache()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]  not in typeshed
+
+
+def _write(path: Path, parts: Generator[bytes], most: int) -> None:
+    written = 0
+    try:
+        with closing(parts), path.open("wb") as file:
+            for part in parts:
+                written += len(part)
+                if written > most:
+                    raise UpscalingError(
+                        Code.TOO_LARGE,
+                        f"the file is larger than {most >> 20} MiB, the most for a picture within the limit."
+                        " Send a smaller one, or raise UPSCALING_MAX_INPUT_MP.",
+                    )
+                file.write(part)
+    except OSError as error:
+        raise UpscalingError(
+            Code.ENCODE, f"the picture cannot be kept on the server ({error.strerror}). Is its disk full?"
+        ) from error
+
+
+def _from_data_url(url: str) -> Generator[bytes]:
+    kind, comma, content = url.partition(",")
+    if not comma:
+        raise UpscalingError(Code.INPUT, f"image is {shown(url)}, a data URL without a comma; send a whole one.")
+    try:
+        content = urllib.parse.unquote_to_bytes(content)
+        yield base64.b64decode(content) if kind.endswith(";base64") else content
+    except ValueError as error:
+        raise UpscalingError(
+            Code.INPUT, f"image is a data URL whose base64 is cut off or damaged ({error}). Send a whole one."
+        ) from error
+
+
+def _fetched(url: str) -> Generator[bytes]:
+    deadline = monotonic() + FETCHED_WITHIN
+    address = f"the address {shown(url)}"
+    try:
+        with _Session() as session:
+            adapter = _Adapter(deadline)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            with _answered(session, url, address) as answer:
+                yield from answer.iter_content(_PART)
+    except requests.Timeout as error:
+        raise _unfetched(f"{address} did not answer in time") from error
+    except ValueError as error:
+        raise _unfetched(f"{address} is none that can be fetched from") from error
+    except requests.exceptions.ChunkedEncodingError as error:
+        raise _unfetched(f"{address} broke off") from error
+    except (OSError, urllib3.exceptions.HTTPError) as error:  # those of requests are of the first kind
+        raise _unfetched(f"{address} cannot be reached, or did not send all of it in time") from error
+
+
+def _answered(session: _Session, url: str, address: str) -> requests.Response:
+    """The response after at most _MOST_REDIRECTS redirects, with its body unread."""
+    for _ in range(_MOST_REDIRECTS + 1):
+        answer = session.get(url, stream=True, timeout=_SILENT_FOR, allow_redirects=False)
+        location = session.destination(answer)
+        if location is None:
+            if not answer.ok:
+                answer.close()
+                raise _unfetched(f"{address} answers with HTTP {answer.status_code}")
+            return answer
+        answer.close()
+        url = urllib.parse.urljoin(url, location)
+    raise _unfetched(f"{address} is redirected more than {_MOST_REDIRECTS} times")
+
+
+def _unfetched(what: str) -> UpscalingError:
+    return UpscalingError(Code.INPUT, f"{what}. Check it, or send the picture itself.")
+
+
+class _Session(requests.Session):
+    """Follows no redirects: requests would read the whole body of each, of any length."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        return None
+
+    def destination(self, answer: requests.Response) -> str | None:
+        """The target of a redirect; None for other responses."""
+        return super().get_redirect_target(answer)
+
+
+class _Adapter(HTTPAdapter):
+    """Stops reading at a deadline: the timeouts of requests start again with each byte."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        answer = partial(_Answer, deadline=self._deadline)
+        pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), {"response_class": answer})
+        return pool
+
+
+class _Answer(HTTPResponse):
+    def __init__(self, connection: socket, *args: Any, deadline: float, **kwargs: Any) -> None:
+        super().__init__(connection, *args, **kwargs)
+        self.fp = io.BufferedReader(_Reader(self.fp.detach(), deadline))
+
+
+class _Reader(io.RawIOBase):
+    def __init__(self, connection: io.RawIOBase, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if monotonic() > self._deadline:
+            raise TimeoutError
+        return self._connection.readinto(buffer)
+
+    def close(self) -> None:
+        self._connection.close()
+        super().close()

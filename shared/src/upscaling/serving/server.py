@@ -1,0 +1,61 @@
+"""Starts the server of a model, and runs its predictions."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from upscaling.images import Image, Limits, start_threads
+from upscaling.runtime.device import choose_device, choose_dtype
+from upscaling.runtime.memory import keep_freed_memory
+from upscaling.runtime.progress import Progress, ProgressLines
+from upscaling.serving.egress import refuse_private_addresses
+from upscaling.serving.incoming import keep_unread, received
+from upscaling.serving.output import Output
+from upscaling.serving.pipeline import Record, Work, as_it_is, process
+from upscaling.serving.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Server:
+    """What all requests to a server share."""
+
+    model: str
+    """The Cog project, named in progress lines."""
+    workspace: Workspace
+    device: torch.device
+
+    def predict(
+        self,
+        image: object,
+        output: Output,
+        work: Work,
+        record: Record,
+        prepare: Callable[[Image], Image] = as_it_is,
+    ) -> Path:
+        """Receives the picture and returns the file with the result; raises the errors of `received` and `process`."""
+        folder = self.workspace.begin()
+        with received(image, folder) as source:
+            return process(source, folder, output, work, record, Progress(ProgressLines(self.model)), prepare)
+
+
+def start(model: str, path: type[Path]) -> Server:
+    """Sets up logging, the device, the guard against private addresses and the PNG writer's threads.
+
+    path is Cog's class of paths, which no longer reads URLs afterwards. Raises E_INPUT for invalid environment
+    variables, and E_DEVICE if UPSCALING_DEVICE is not usable.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    Limits.from_environment()
+    device = choose_device()
+    choose_dtype(device)  # fails now instead of in the first request
+    keep_freed_memory()
+    refuse_private_addresses()
+    keep_unread(path)
+    start_threads()
+    return Server(model, Workspace.open(), device)

@@ -1,0 +1,102 @@
+"""Convolutions on a CPU whose value at a pixel does not depend on the size of the tile around it.
+
+On a GPU, and where torch has no oneDNN, networks keep torch's own convolutions.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+# With AMX, oneDNN sums a convolution of fewer inputs in an order that it chooses by the tile's width
+# (relo_type in jit_brgemm_conv_utils.cpp). Inputs of zeros add nothing and leave one order.
+_FEWEST_INPUTS = 16
+# Weights are packed for one size of input, in pixels; they serve every other size too.
+_PACKED_FOR = (128, 128)
+
+_onednn: Any = torch.ops.mkldnn  # private operators, which torch's own compiler makes its graphs of
+
+
+def are_onednns(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether oneDNN has convolutions of the type on this device."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    match dtype:
+        case torch.bfloat16:
+            return bool(_onednn._is_mkldnn_bf16_supported())
+        case torch.float16:
+            return bool(_onednn._is_mkldnn_fp16_supported())
+        case _:
+            return dtype is torch.float32
+
+
+def prepare(model: nn.Module) -> None:
+    """Replaces all convolutions of a model on the CPU, in its final type, by oneDNN's.
+
+    A leaky ReLU that follows a convolution in a sequence becomes part of it.
+    """
+    for module in list(model.modules()):
+        for (name, child), (following, activation) in pairwise([*module.named_children(), ("", None)]):
+            if type(child) is not nn.Conv2d:
+                continue
+            if not (isinstance(module, nn.Sequential) and isinstance(activation, nn.LeakyReLU)):
+                setattr(module, name, OneDnnConvolution(child))
+                continue
+            setattr(module, name, OneDnnConvolution(child, activation.negative_slope))
+            setattr(module, following, nn.Identity())
+
+
+def split(convolution: nn.Conv2d, inputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """Two convolutions whose sum is this one: of its first inputs, with the bias, and of the others."""
+    first, others = deepcopy(convolution), deepcopy(convolution)
+    first.in_channels, others.in_channels = inputs, convolution.in_channels - inputs
+    first.weight = nn.Parameter(convolution.weight[:, :inputs].clone(), requires_grad=False)
+    others.weight = nn.Parameter(convolution.weight[:, inputs:].clone(), requires_grad=False)
+    others.bias = None
+    return first, others
+
+
+def add_convolution(sums: torch.Tensor, convolution: nn.Module, tile: torch.Tensor) -> None:
+    """Adds the convolution of a tile to `sums`, in place."""
+    if isinstance(convolution, OneDnnConvolution):
+        convolution.add_to(sums, tile)
+    else:
+        sums.add_(convolution(tile))
+
+
+class OneDnnConvolution(nn.Module):
+    """A convolution that oneDNN computes at every size, with the activation after it in the same step.
+
+    torch itself takes another kernel for small inputs in fp32 (use_mkldnn in aten/src/ATen/native/Convolution.cpp),
+    which sums in another order. Takes and gives (count, channels, height, width), channels last.
+    """
+
+    def __init__(self, convolution: nn.Conv2d, negative_slope: float | None = None) -> None:
+        """Packs the weights for the instruction set of this machine; negative_slope is of a leaky ReLU."""
+        super().__init__()
+        self._missing_inputs = max(_FEWEST_INPUTS - convolution.in_channels, 0) if convolution.groups == 1 else 0
+        self._geometry = convolution.padding, convolution.stride, convolution.dilation, convolution.groups
+        self._activation: tuple[str, list[float]] = ("none", [])
+        if negative_slope is not None:
+            self._activation = "leaky_relu", [negative_slope]
+        weight = functional.pad(convolution.weight, (0, 0, 0, 0, 0, self._missing_inputs))
+        size = [1, weight.shape[1] * convolution.groups, *_PACKED_FOR]
+        self._weight: torch.Tensor = _onednn._reorder_convolution_weight(weight, *self._geometry, size)
+        self._bias = convolution.bias
+
+    def forward(self, tile: torch.Tensor) -> torch.Tensor:
+        """The convolution of a tile, then leaky ReLU where there is one."""
+        if self._missing_inputs:
+            tile = functional.pad(tile, (0, 0, 0, 0, 0, self._missing_inputs))
+        return _onednn._convolution_pointwise(tile, self._weight, self._bias, *self._geometry, *self._activation, "")
+
+    def add_to(self, sums: torch.Tensor, tile: torch.Tensor) -> None:
+        """Adds the convolution of a tile to `sums`, in one step."""
+        _onednn._convolution_pointwise_.binary(
+            sums, tile, self._weight, self._bias, *self._geometry, "add", None, None, [], None
+        )

@@ -1,0 +1,127 @@
+"""SwinIR (super-resolution, denoising, repair of JPEG) as stages.
+
+Liang et al., SwinIR (2021); the modules are spandrel's, its transformer layers run as in `windows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from upscaling.superres.networks.stage import Stage
+from upscaling.superres.networks.windows import WindowLayer
+
+ARCHITECTURE = "SwinIR"  # spandrel's name for it
+
+_LAYERS_PER_STAGE = 2  # one of whole and one of shifted windows: all six together repeat three times the halo
+_TAIL_HALO = 3  # with every upsampler 2 and less than 1 pixels: 3×3 convolutions before and after enlarging
+
+_Run = Callable[[torch.Tensor], torch.Tensor]
+
+
+def stages(module: Any) -> tuple[Stage, ...]:
+    """A stage per pair of transformer layers, so that the halo is one window."""
+    restores = module.upsampler == ""
+    return (
+        Stage(
+            run=_head(module),
+            halo=module.start_unshuffle,
+            scale=Fraction(1, module.start_unshuffle),
+            align=module.start_unshuffle,
+            saves=("input",) if restores else (),
+        ),
+        Stage(run=_across_channels(module.patch_embed.norm), halo=0, saves=("trunk",)),
+        *(stage for index, block in enumerate(module.layers) for stage in _block(block, f"block {index}")),
+        Stage(run=_across_channels(module.norm), halo=0),
+        _convolutions(module.conv_after_body, "trunk"),
+        _restoring_tail(module) if restores else _enlarging_tail(module),
+    )
+
+
+def multiple(module: Any) -> int:
+    """The size that a picture is padded to: whole windows."""
+    return module.window_size * module.start_unshuffle
+
+
+def _head(module: Any) -> _Run:
+    mean = module.mean.to(next(module.parameters()).device)
+
+    def run(tile: torch.Tensor) -> torch.Tensor:
+        levels = ((tile - mean) * module.img_range).to(tile.dtype)
+        return module.conv_first(functional.pixel_unshuffle(levels, module.start_unshuffle))
+
+    return run
+
+
+def _block(block: Any, name: str) -> Iterator[Stage]:
+    layers = [WindowLayer.of(layer) for layer in block.residual_group.blocks]
+    for first in range(0, len(layers), _LAYERS_PER_STAGE):
+        yield _attention(layers[first : first + _LAYERS_PER_STAGE], saves=(name,) if first == 0 else ())
+    yield _convolutions(block.conv, name)
+
+
+def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
+    """Layers in a row.
+
+    Tiles begin and end between windows, so a layer of whole windows needs no halo. A shifted one reads
+    from the next windows all around, and one before it then needs those whole: one window each. For a
+    whole residual block, whose layers take turns, that is window × depth / 2.
+    """
+
+    def run(tile: torch.Tensor) -> torch.Tensor:
+        count, channels, height, width = tile.shape
+        tokens = tile.permute(0, 2, 3, 1).reshape(-1, channels)
+        for layer in layers:
+            tokens = layer(tokens, (count, height, width))
+        return tokens.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+    window = layers[0].window
+    return Stage(run=run, halo=window * sum(layer.shift > 0 for layer in layers), align=window, saves=saves)
+
+
+def _convolutions(convolution: Any, skip: str) -> Stage:
+    """One convolution of 3×3, or a bottleneck of three, 1×1 in the middle, added to what was saved."""
+    halo = 2 if isinstance(convolution, nn.Sequential) else 1
+    return Stage(run=convolution, halo=halo, skip=skip, merge=torch.add)
+
+
+def _across_channels(norm: Any) -> _Run:
+    return lambda tile: norm(tile.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def _restoring_tail(module: Any) -> Stage:
+    """For denoising and repair of JPEG: a correction of the input."""
+
+    def merge(correction: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:
+        return entering.float() + correction.float() / module.img_range
+
+    return Stage(run=module.conv_last, halo=1, skip="input", merge=merge)
+
+
+def _enlarging_tail(module: Any) -> Stage:
+    mean = module.mean.to(next(module.parameters()).device)
+    enlarge = nn.Sequential(*_enlarging_layers(module))
+
+    def run(tile: torch.Tensor) -> torch.Tensor:
+        return enlarge(tile).float() / module.img_range + mean
+
+    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale))
+
+
+def _enlarging_layers(module: Any) -> Iterator[nn.Module]:
+    if module.upsampler == "pixelshuffledirect":
+        yield module.upsample
+        return
+    yield module.conv_before_upsample
+    if module.upsampler == "pixelshuffle":
+        yield module.upsample
+    else:
+        for step in range(1, module.upscale.bit_length()):
+            yield from (nn.Upsample(scale_factor=2, mode="nearest"), getattr(module, f"conv_up{step}"), module.lrelu)
+        yield from (module.conv_hr, module.lrelu)
+    yield module.conv_last

@@ -1,0 +1,195 @@
+"""Stages chained over row bands: memory grows with the picture's width, never its height.
+
+Every stage takes consecutive row bands, keeps the rows that its halo needs, cuts what is ready to
+tiles and hands consecutive row bands on. Since a tile gets the true neighbouring values, and the
+network's zero padding only at the picture's true border, no tile size changes the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.memory import is_out_of_memory, release
+from upscaling.runtime.progress import Progress
+from upscaling.superres.networks import Network, Stage
+from upscaling.superres.tiling.buffer import RowBuffer
+from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, windows
+from upscaling.superres.tiling.plan import Plan, StagePlan
+
+
+@dataclass
+class _Budget:
+    """The tile size of one run, which shrinks when memory runs out."""
+
+    width: int
+    height: int
+
+    def halve(self) -> None:
+        if max(self.width, self.height) <= SMALLEST_TILE // 2:
+            raise UpscalingError(
+                Code.MEMORY,
+                f"memory ran out even with tiles of {self.width}×{self.height} pixels."
+                " Send a narrower picture, or free memory on the device.",
+            )
+        if self.width >= self.height:
+            self.width //= 2
+        else:
+            self.height //= 2
+
+
+def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress: Progress) -> Iterator[torch.Tensor]:
+    """Yields the network's output as consecutive row bands, (1, channels, rows, width × scale).
+
+    bands are the plan's input rows, in the same form and of any heights; what comes are its computed rows.
+    A tile that runs out of memory is redone in halves. Raises E_MEMORY where that did not help, and E_NONFINITE.
+    The progress counts tiles, which are calls of stages that succeeded, and retries.
+    """
+    budget = _Budget(plan.tile.width, plan.tile.height)
+    saved: dict[str, RowBuffer] = {}
+    for name in ("tiles", "retries"):
+        progress.count(name, 0)
+    done = 0
+
+    def finished(pixels: int) -> None:
+        nonlocal done
+        done += pixels
+        progress.count("tiles")
+        progress.reach(done / plan.work)
+
+    for index, (stage, part) in enumerate(zip(network.stages, plan.stages, strict=True)):
+        saved.update({name: RowBuffer(part.input_rows.start) for name in stage.saves})
+        runner = _Runner(
+            network=network,
+            index=index,
+            rows=RowBuffer(part.input_rows.start),
+            saves=[saved[name] for name in stage.saves],
+            skip=saved[stage.skip] if stage.skip is not None else None,
+            plan=part,
+            rows_at_once=plan.tile.rows,
+            budget=budget,
+            progress=progress,
+            finished=finished,
+        )
+        bands = runner.bands(bands)
+    return bands
+
+
+@dataclass
+class _Runner:
+    """One stage at work on one picture."""
+
+    network: Network
+    index: int
+    rows: RowBuffer
+    saves: list[RowBuffer]
+    skip: RowBuffer | None
+    plan: StagePlan
+    rows_at_once: int
+    budget: _Budget
+    progress: Progress
+    finished: Callable[[int], None]
+    """Takes how many pixels of the stage's input a finished tile kept."""
+
+    @property
+    def stage(self) -> Stage:
+        return self.network.stages[self.index]
+
+    def bands(self, entering: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        done = self.plan.output_rows.start
+        for band in entering:
+            for rows in (self.rows, *self.saves):
+                rows.append(band)
+            del band  # this frame stays alive while the next stage works
+            ready = self._ready()
+            # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
+            if ready - done < self.stage.halo and ready < self.plan.output_rows.end:
+                continue
+            while done < ready:
+                span = pieces(Span(done, ready), self.rows_at_once, self.stage.align)[0]
+                done = span.end
+                yield self._band(span)
+
+    def _ready(self) -> int:
+        if self.rows.end == self.plan.input_rows.end:
+            return self.plan.output_rows.end
+        aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
+        return min(aligned, self.plan.output_rows.end)
+
+    def _band(self, rows: Span) -> torch.Tensor:
+        with torch.inference_mode():
+            band = self._area(rows, Span(0, self.plan.width))
+        # Before it is handed on: all later stages work on it while this one waits.
+        self.rows.drop_before(rows.end - self.stage.halo)
+        if self.skip is not None:
+            self.skip.drop_before(rows.end)
+        return band
+
+    def _area(self, rows: Span, columns: Span) -> torch.Tensor:
+        """Any part of the output, (1, channels, rows, width), from as many tiles as the budget takes."""
+        stage, budget = self.stage, replace(self.budget)
+        down = windows(rows, stage.halo, self.plan.input_rows, budget.height, stage.align)
+        across = windows(columns, stage.halo, self.plan.columns, budget.width, stage.align)
+        if len(down) == len(across) == 1:
+            return self._tile(down[0], across[0])
+        area: torch.Tensor | None = None
+        for above, left in product(down, across):
+            fits = self.budget == budget  # it may have shrunk at the tile before
+            tile = self._tile(above, left) if fits else self._area(above.kept, left.kept)
+            if area is None:
+                area = _empty(tile, int(len(rows) * stage.scale), int(len(columns) * stage.scale))
+            kept_rows, kept_columns = above.kept.within(rows), left.kept.within(columns)
+            area[:, :, _scaled(kept_rows, stage), _scaled(kept_columns, stage)] = tile
+        assert area is not None
+        return area
+
+    def _tile(self, rows: Window, columns: Window) -> torch.Tensor:
+        """What one tile keeps; where memory runs out it is cut smaller, as are all that follow."""
+        try:
+            out = self._compute(rows, columns)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            self.finished(len(rows.kept) * len(columns.kept))
+            return out
+        # Out of the except clause, which would keep the failed tile's tensors alive.
+        self.progress.count("retries")
+        release(self.network.device)
+        self.budget.halve()
+        return self._area(rows.kept, columns.kept)
+
+    def _compute(self, rows: Window, columns: Window) -> torch.Tensor:
+        stage = self.stage
+        out = stage.run(self.rows.window(rows.taken, columns.taken))
+        kept_rows = _scaled(rows.kept.within(rows.taken), stage)
+        kept_columns = _scaled(columns.kept.within(columns.taken), stage)
+        out = out[:, :, kept_rows, kept_columns]
+        if stage.merge is not None and self.skip is not None:
+            out = stage.merge(out, self.skip.window(rows.kept, columns.kept))
+        if not _is_finite(out):
+            raise UpscalingError(
+                Code.NONFINITE,
+                f"the network gave NaN or infinity in its stage {self.index}, in fp32 too."
+                " The weights may be damaged: remove and fetch them.",
+            )
+        return out
+
+
+def _empty(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    shape = (1, like.shape[1], height, width)
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+
+
+def _scaled(kept: slice, stage: Stage) -> slice:
+    return slice(int(kept.start * stage.scale), int(kept.stop * stage.scale))
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    # A sum is finite only if every value is, and reads them once without writing a mask. Of the types, only
+    # fp16 has sums that leave its range; torch would copy the others to sum them in fp32.
+    return bool(values.sum(dtype=torch.float32 if values.dtype is torch.float16 else None).isfinite())
