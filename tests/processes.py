@@ -58,6 +58,11 @@ def usage(leader: int) -> Usage:
     )
 
 
+def allocated(process: int) -> int:
+    """The bytes of memory that a process has taken, without files."""
+    return _status(process)["RssAnon"] * 1024
+
+
 def address_space(process: int) -> int:
     """The bytes that a process has mapped, which RLIMIT_AS limits."""
     return _status(process)["VmSize"] * 1024

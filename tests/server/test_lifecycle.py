@@ -11,10 +11,12 @@ from typing import Any
 
 import requests
 from loopback import Answer, Site, until
+from processes import allocated, linux_only, worker
 from servers import BUSY, FASTEST, LONG, Client, content_of, data_url, opened, picture
 
 PICTURE = data_url(picture(10, 7))
 CANCELLED_WITHIN = 2  # seconds
+MEBIBYTE = 1 << 20  # bytes
 
 
 def test_second_request_is_refused_while_one_computes(server: Client) -> None:
@@ -105,6 +107,22 @@ def test_fifty_requests_leave_only_the_files_of_the_last(server: Client, inside:
         assert len(server.files()) <= 3
     (left,) = server.files()
     assert left.read_bytes() == content_of(answer["output"])
+
+
+@linux_only
+def test_memory_after_a_request_does_not_depend_on_what_was_sent(server: Client) -> None:
+    inputs: dict[str, Any] = {"model": FASTEST, "scale": 1}
+
+    def after_a_small_request() -> int:
+        server.output(image=PICTURE, **inputs)
+        return allocated(worker(server.process.pid))
+
+    after_a_small_request()
+    before = after_a_small_request()
+    for number in range(8):
+        # Padded behind its end to the size of a large photo.
+        server.output(image=data_url(picture(10, 7, seed=number) + bytes(10 * MEBIBYTE)), **inputs)
+    assert after_a_small_request() < before + 24 * MEBIBYTE
 
 
 def test_requests_at_once_all_end_well_or_busy(server: Client) -> None:

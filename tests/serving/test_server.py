@@ -22,7 +22,7 @@ NAME = "realesr-animevideov3"
 @pytest.fixture
 def begin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Server]:
     """Starts a server, without what would stay in this process for good."""
-    for name in ("refuse_private_addresses", "keep_unread", "keep_freed_memory", "start_threads"):
+    for name in ("refuse_private_addresses", "keep_unread", "start_threads"):
         monkeypatch.setattr(server, name, lambda *_: None)
     monkeypatch.setattr(Workspace, "open", lambda: Workspace(tmp_path))
     return lambda: start("real-esrgan", Path)

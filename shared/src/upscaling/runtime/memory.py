@@ -35,6 +35,7 @@ _MALLOPT = getattr(ctypes.CDLL(None), "mallopt", None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 _LARGEST_KEPT = 32 << 20  # bytes, the most that glibc takes
 _MOST_KEPT = 1 << 30  # bytes
+_KEPT_BY_DEFAULT = 128 << 10  # bytes, of one allocation and in all
 
 
 @contextmanager
@@ -49,18 +50,25 @@ def memory_errors_coded(what: str) -> Generator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep what tiles free for the next ones; where it is not glibc, nothing."""
-    # Else each feature map is mapped anew, and its page faults take a tenth of the time. `give_back` ends it.
-    if _MALLOPT is not None:
-        _MALLOPT(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-        _MALLOPT(_M_TRIM_THRESHOLD, _MOST_KEPT)
+    """Has the C library keep what tiles free for the next ones, until `give_back`; where it is not glibc, nothing."""
+    # Else each feature map is mapped anew, and its page faults take a tenth of the time.
+    _set_kept(_LARGEST_KEPT, _MOST_KEPT)
 
 
 def give_back() -> None:
     """Gives the system back what the C library holds of freed memory; where it is not glibc, nothing."""
+    # Cog's threads receive the next request. What they free would be kept as well, and malloc_trim leaves the end of
+    # every thread's heap but the main one's.
+    _set_kept(_KEPT_BY_DEFAULT, _KEPT_BY_DEFAULT)
     # Tiles of many shapes leave the heap in pieces: it grew with every new size of picture.
     if _MALLOC_TRIM is not None:
         _MALLOC_TRIM(0)
+
+
+def _set_kept(largest: int, most: int) -> None:
+    if _MALLOPT is not None:
+        _MALLOPT(_M_MMAP_THRESHOLD, largest)
+        _MALLOPT(_M_TRIM_THRESHOLD, most)
 
 
 def release(device: torch.device) -> None:

@@ -25,7 +25,7 @@ from upscaling.images import (
     write_png,
 )
 from upscaling.runtime.attempts import first_finite
-from upscaling.runtime.memory import give_back, memory_errors_coded
+from upscaling.runtime.memory import give_back, keep_freed_memory, memory_errors_coded
 from upscaling.runtime.progress import Figure, Progress
 from upscaling.serving.output import Output
 
@@ -68,6 +68,7 @@ def process(
     for name, (width, height) in (("input", (header.width, header.height)), ("output", size)):
         record(f"{name}_width", width)
         record(f"{name}_height", height)
+    keep_freed_memory()
     try:
         with memory_errors_coded(f"a result of {size.width}×{size.height} pixels"):
             started = perf_counter()

@@ -12,7 +12,6 @@ import torch
 
 from upscaling.images import Image, Limits, start_threads
 from upscaling.runtime.device import choose_device, choose_dtype
-from upscaling.runtime.memory import keep_freed_memory
 from upscaling.runtime.progress import Progress, ProgressLines
 from upscaling.serving.egress import refuse_private_addresses
 from upscaling.serving.incoming import keep_unread, received
@@ -54,7 +53,6 @@ def start(model: str, path: type[Path]) -> Server:
     Limits.from_environment()
     device = choose_device()
     choose_dtype(device)  # fails now instead of in the first request
-    keep_freed_memory()
     refuse_private_addresses()
     keep_unread(path)
     start_threads()
