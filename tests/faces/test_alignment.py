@@ -4,23 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_faces import face_at
 
-from upscaling.faces.alignment import _TEMPLATE, align, applied, face_transform, inverse, scale_of
+from upscaling.faces.alignment import TEMPLATE, align, applied, face_transform, inverse, scale_of
 from upscaling.faces.face import CROP_SIDE, Face
 from upscaling.images import Image
 
 angles = st.floats(-3.1, 3.1)
 sizes = st.floats(20, 3000)  # pixels of the picture that a crop shows
 places = st.floats(-500, 5000)
-
-
-def face_at(centre: tuple[float, float], size: float, angle: float = 0.0) -> Face:
-    """A face whose landmarks fit the template exactly, with a crop of `size` pixels around a centre."""
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * size / CROP_SIDE
-    landmarks = (_TEMPLATE - (CROP_SIDE - 1) / 2) @ turn.T + centre
-    x, y = centre
-    half = size / 2
-    return Face((x - half, y - half, x + half, y + half), 0.99, landmarks.astype(np.float32))
 
 
 @given(centre=st.tuples(places, places), size=sizes, angle=angles)
@@ -30,9 +22,9 @@ def test_landmarks_of_any_similar_face_come_to_the_template(
     face = face_at(centre, size, angle)
     transform = face_transform(face.landmarks)
     assert transform is not None
-    assert np.abs(applied(transform, face.landmarks) - _TEMPLATE).max() < 0.1
+    assert np.abs(applied(transform, face.landmarks) - TEMPLATE).max() < 0.1
     assert scale_of(transform) == pytest.approx(CROP_SIDE / size, rel=1e-3)
-    np.testing.assert_allclose(applied(inverse(transform), _TEMPLATE), face.landmarks, atol=0.1)
+    np.testing.assert_allclose(applied(inverse(transform), TEMPLATE), face.landmarks, atol=0.1)
 
 
 def ramp(width: int, height: int, dtype: type = np.uint16) -> np.ndarray:

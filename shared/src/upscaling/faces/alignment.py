@@ -17,11 +17,12 @@ from upscaling.images.image import Pixels
 
 logger = logging.getLogger(__name__)
 
-# Where FFHQ has the landmarks in a picture of 512×512; the values are facexlib's (FaceRestoreHelper).
-_TEMPLATE = np.array(
+TEMPLATE = np.array(
     [[192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043],
      [313.08905, 371.15118]],
 )  # fmt: skip
+"""(5, 2): where FFHQ has the landmarks in a picture of 512×512; the values are facexlib's (FaceRestoreHelper)."""
+
 _MARGIN = 2  # pixels that bilinear interpolation may read beyond the crop
 
 
@@ -39,7 +40,7 @@ def face_transform(landmarks: NDArray[np.float32]) -> Transform | None:
 
     The fit is OpenCV's least median of squares, as facexlib's. None where the landmarks fix none.
     """
-    found: Any = cv2.estimateAffinePartial2D(landmarks.astype(np.float64), _TEMPLATE, method=cv2.LMEDS)[0]
+    found: Any = cv2.estimateAffinePartial2D(landmarks.astype(np.float64), TEMPLATE, method=cv2.LMEDS)[0]
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found[:, :2])) < 1e-12:
         return None
     return np.asarray(found, np.float64)
@@ -93,7 +94,7 @@ def _crop(pixels: Pixels, transform: Transform) -> Pixels | None:
     first = np.array([left, top]) + (step - 1) / 2
     moved = np.column_stack([transform[:, :2] * step, applied(transform, first[None])[0]])
     size = CROP_SIDE, CROP_SIDE
-    crop = cv2.warpAffine(region, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    crop = cv2.warpAffine(region, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return np.broadcast_to(crop.astype(pixels.dtype, copy=False).reshape(*size, -1), (*size, 3)).copy()
 
 
