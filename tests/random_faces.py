@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
+import spandrel.architectures.GFPGAN
+import spandrel.architectures.RestoreFormer
 import torch
 from numpy.typing import NDArray
 from torch import nn
@@ -76,6 +81,48 @@ def parsenet(seed: int = 0) -> StateDict:
     with torch.device("meta"):
         shapes = ParseNet().state_dict()
     return _random(shapes, seed)
+
+
+def gfpgan(seed: int = 0) -> StateDict:
+    """GFPGAN of version 1.2, 1.3 or 1.4, of random weights and of true size: there is no other."""
+    return _made(lambda: spandrel.architectures.GFPGAN.GFPGAN(), seed)
+
+
+def restoreformer(seed: int = 0) -> StateDict:
+    """RestoreFormer of random weights and of true size."""
+    return _made(
+        lambda: spandrel.architectures.RestoreFormer.RestoreFormer(
+            n_embed=1024, embed_dim=256, ch=64, out_ch=3, ch_mult=(1, 2, 2, 4, 4, 8), num_res_blocks=2,
+            attn_resolutions=(16,), dropout=0.0, in_channels=3, resolution=512, z_channels=256, double_z=False,
+            enable_mid=True, fix_decoder=False, fix_codebook=True, fix_encoder=False, head_size=8,
+        ),
+        seed,
+    )  # fmt: skip
+
+
+def codeformer(seed: int = 0) -> StateDict:
+    """CodeFormer of random weights and of true size."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
+        from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
+    return _made(
+        lambda: CodeFormer(
+            dim_embd=512, n_head=8, n_layers=9, codebook_size=1024, latent_size=256,
+            connect_list=["32", "64", "128", "256"], fix_modules=["quantize", "generator"],
+        ),
+        seed,
+    )  # fmt: skip
+
+
+def _made(make: Callable[[], nn.Module], seed: int) -> StateDict:
+    """The weights that a network begins its training with; what is zero then, such as the share of noise, is not."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = make().state_dict()
+        return {
+            name: torch.randn_like(value) * 0.1 if value.is_floating_point() and not value.any() else value
+            for name, value in state.items()
+        }
 
 
 def _random(shapes: StateDict, seed: int) -> StateDict:

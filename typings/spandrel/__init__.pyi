@@ -14,5 +14,10 @@ class ModelDescriptor:
     scale: int
     input_channels: int
 
+class ArchRegistry: ...
+
+MAIN_REGISTRY: ArchRegistry
+
 class ModelLoader:
+    def __init__(self, *, registry: ArchRegistry = ...) -> None: ...
     def load_from_state_dict(self, state_dict: dict[str, torch.Tensor]) -> ModelDescriptor: ...
