@@ -15,5 +15,10 @@ class ModelDescriptor:
     input_channels: int
     supports_half: bool
 
+class ArchRegistry: ...
+
+MAIN_REGISTRY: ArchRegistry
+
 class ModelLoader:
+    def __init__(self, *, registry: ArchRegistry = ...) -> None: ...
     def load_from_state_dict(self, state_dict: dict[str, torch.Tensor]) -> ModelDescriptor: ...

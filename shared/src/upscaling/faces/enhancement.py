@@ -1,0 +1,93 @@
+"""From a picture to the faces that are pasted into it, with what became of each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.faces.alignment import align
+from upscaling.faces.detection import SMALLEST_FOUND, Detector, detect, nearest_to_centre
+from upscaling.faces.face import AlignedFace, Face, RestoredFace
+from upscaling.faces.masks import paste_mask
+from upscaling.faces.parsing import Parser, parse
+from upscaling.faces.restoration import Restorer, restore
+from upscaling.images import Image
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FaceNetworks:
+    """What faces need. Each is called when its network is needed, and should keep what it loaded."""
+
+    detector: Callable[[], Detector]
+    parser: Callable[[], Parser]
+    restorer: Callable[[torch.dtype], Restorer]
+    dtype: torch.dtype
+    """The type that faces are restored in first: bfloat16 or float32."""
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """What a caller may ask for."""
+
+    only_center_face: bool = False
+    min_face_size: float = SMALLEST_FOUND
+    """Pixels of the picture, of the longer side of a face's box."""
+    strength: float = 1.0
+    """0–1, from the face that is only enlarged to the restored one."""
+    fidelity: float = 0.5
+    """0–1, from quality to likeness; for CodeFormer alone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a face that was found."""
+
+    face: Face
+    outcome: Literal["restored", "failed", "unaligned"]
+    """failed: the network made NaN or infinity of it; unaligned: its landmarks fit no face."""
+
+
+def enhance_faces(
+    image: Image, networks: FaceNetworks, options: FaceOptions
+) -> tuple[tuple[RestoredFace, ...], tuple[Outcome, ...]]:
+    """The faces to paste, and one outcome for each face that was found, in the same order.
+
+    A picture without faces gives none of both, with a line in the log. Raises E_NONFINITE where the network fails for
+    every face, and what `detect` raises.
+    """
+    found = detect(image, networks.detector(), options.min_face_size)
+    if options.only_center_face:
+        found = nearest_to_centre(found, image)
+    logger.info("%d faces found.", len(found))
+    if not found:
+        return (), ()
+    aligned = align(image, found)
+    restored = tuple(_restored(aligned, networks, options))
+    if aligned and not restored:
+        raise UpscalingError(
+            Code.NONFINITE, f"the network made NaN or infinity of all {len(aligned)} faces; turn faces off."
+        )
+    return restored, tuple(_outcome(face, aligned, restored) for face in found)
+
+
+def _restored(aligned: tuple[AlignedFace, ...], networks: FaceNetworks, options: FaceOptions) -> Iterator[RestoredFace]:
+    crops = [face.crop for face in aligned]
+    results = restore(crops, networks.restorer, networks.dtype, options.fidelity)
+    for face, pixels in zip(aligned, results, strict=True):
+        if pixels is not None:
+            (parts,) = parse([pixels], networks.parser())
+            mask = paste_mask(parts, face.crop, pixels, options.strength)
+            yield RestoredFace(face.face, face.transform, pixels, mask)
+
+
+def _outcome(face: Face, aligned: tuple[AlignedFace, ...], restored: tuple[RestoredFace, ...]) -> Outcome:
+    if any(other.face is face for other in restored):
+        return Outcome(face, "restored")
+    return Outcome(face, "failed" if any(other.face is face for other in aligned) else "unaligned")

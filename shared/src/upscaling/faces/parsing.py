@@ -1,0 +1,77 @@
+"""Which part of a face each pixel of a crop shows: skin, eyes, hair, background and so on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.faces.arch.parsenet import ParseNet
+from upscaling.faces.tensors import to_tensor
+from upscaling.images.image import Pixels
+
+Parts = NDArray[np.uint8]
+"""(512, 512): a `Part` for each pixel."""
+
+
+class Part(IntEnum):
+    """The classes of ParseNet, of CelebAMask-HQ's; left and right as seen."""
+
+    BACKGROUND = 0
+    SKIN = 1
+    NOSE = 2
+    GLASSES = 3
+    LEFT_EYE = 4
+    RIGHT_EYE = 5
+    LEFT_BROW = 6
+    RIGHT_BROW = 7
+    LEFT_EAR = 8
+    RIGHT_EAR = 9
+    MOUTH = 10
+    UPPER_LIP = 11
+    LOWER_LIP = 12
+    HAIR = 13
+    HAT = 14
+    EARRING = 15
+    NECKLACE = 16
+    NECK = 17
+    CLOTH = 18
+
+
+@dataclass(frozen=True)
+class Parser:
+    """A loaded ParseNet."""
+
+    network: ParseNet
+    dtype: torch.dtype
+    device: torch.device
+
+
+def load_parser(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> Parser:
+    """The parser of facexlib's `parsing_parsenet`; raises E_WEIGHTS for any other state dict."""
+    with torch.device("meta"):
+        network = ParseNet()
+    try:
+        network.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UpscalingError(Code.WEIGHTS, f"these are not the weights of ParseNet ({reason}).") from error
+    network.eval().requires_grad_(False)
+    # pyright does not know the form of `to` with a memory format alone.
+    network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Parser(network, dtype, device)
+
+
+def parse(faces: Sequence[Pixels], parser: Parser) -> list[Parts]:
+    """The parts of each face, (512, 512, 3), red, green, blue."""
+    parts: list[Parts] = []
+    with torch.inference_mode():
+        for face in faces:  # one at a time: a batch gains nothing at this size
+            scores: torch.Tensor = parser.network(to_tensor(face, parser.dtype, parser.device))
+            parts.append(scores[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
+    return parts

@@ -1,0 +1,136 @@
+"""Restores aligned faces: GFPGAN (v1.2, v1.3, v1.4), RestoreFormer and CodeFormer, as spandrel defines them.
+
+fp32 or bf16, never fp16, whose range these networks leave. The weights of CodeFormer are for non-commercial use only
+(S-Lab License 1.0), and its definition is in spandrel-extra-arches, which is needed for nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from spandrel import MAIN_REGISTRY, ArchRegistry, ModelLoader, UnsupportedModelError
+from torch import nn
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.faces.arch.codebook import GivenCode, NearestCode
+from upscaling.faces.arch.modulated import use_plain_convolutions
+from upscaling.faces.tensors import to_pixels, to_tensor
+from upscaling.images.image import Pixels
+
+logger = logging.getLogger(__name__)
+
+BATCH = 4
+"""How many faces a network takes at once: more gain nothing on a CPU, and each takes some 0.5 GB while it runs."""
+
+_CODEFORMER_KEY = "idx_pred_layer.1.weight"
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A loaded network."""
+
+    run: Callable[[torch.Tensor, float], torch.Tensor]
+    """From (n, 3, 512, 512), RGB, −1 to 1, and the fidelity, which only CodeFormer looks at, to the same shape."""
+    dtype: torch.dtype
+    device: torch.device
+
+
+def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> Restorer:
+    """The network that a state dict belongs to, recognised by spandrel from its keys and shapes.
+
+    Raises E_WEIGHTS where it is none of those that are known here, E_INPUT for fp16.
+    """
+    if dtype is torch.float16:
+        raise UpscalingError(Code.INPUT, "networks for faces leave the range of float16; take bfloat16 or float32.")
+    try:
+        descriptor = ModelLoader(registry=_registry(weights)).load_from_state_dict(dict(weights))
+        prepare = _PREPARE[descriptor.architecture.id]
+    except (UnsupportedModelError, LookupError, ValueError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+        raise UpscalingError(
+            Code.WEIGHTS, f"the weights fit no network for faces ({reason}); known are {', '.join(_PREPARE)}."
+        ) from error
+    # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
+    torch.backends.cudnn.allow_tf32 = False
+    model: nn.Module = descriptor.model.eval().requires_grad_(False)
+    run = prepare(model)
+    # pyright does not know the form of `to` with a memory format alone.
+    model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return Restorer(run, dtype, device)
+
+
+def restore(
+    crops: Sequence[Pixels], load: Callable[[torch.dtype], Restorer], dtype: torch.dtype, fidelity: float = 0.5
+) -> Iterator[Pixels | None]:
+    """Yields each face restored, (512, 512, 3), of its crop's type, or None where that failed.
+
+    load gives the network in a type and should keep what it loaded. A face with NaN or infinity in it is restored
+    again in fp32; where that is not finite either it has failed, and the log says so. fidelity is 0–1, from quality to
+    likeness, and only CodeFormer looks at it.
+    """
+    for first in range(0, len(crops), BATCH):
+        batch = crops[first : first + BATCH]
+        for crop, face in zip(batch, _restored(batch, load(dtype), fidelity), strict=True):
+            if face is None and dtype is not torch.float32:
+                (face,) = _restored([crop], load(torch.float32), fidelity)
+            if face is None:
+                logger.warning("A face is left as it is: the network made NaN or infinity of it, in fp32 too.")
+            yield face
+
+
+def _restored(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> list[Pixels | None]:
+    """Each face, or None where it is not finite."""
+    with torch.inference_mode():
+        batch = torch.cat([to_tensor(crop, restorer.dtype, restorer.device) for crop in crops])
+        faces = restorer.run(batch, fidelity)
+        return [
+            to_pixels(face, like=crop) if bool(face.isfinite().all()) else None
+            for face, crop in zip(faces, crops, strict=True)
+        ]
+
+
+def _registry(weights: Mapping[str, torch.Tensor]) -> ArchRegistry:
+    if _CODEFORMER_KEY not in weights:
+        return MAIN_REGISTRY
+    # Only here: models that are free for all uses do without that package.
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
+        from spandrel_extra_arches import EXTRA_REGISTRY
+
+        return EXTRA_REGISTRY
+
+
+def _gfpgan(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+    use_plain_convolutions(model)
+    # What follows flattens it with `view`, which takes no channels-last memory.
+    model.final_conv = nn.Sequential(model.final_conv, _Contiguous())
+
+    def run(crops: torch.Tensor, _: float) -> torch.Tensor:
+        # The noise in the file, not new one: else no two results are equal.
+        return model(crops, return_rgb=False, randomize_noise=False)[0]
+
+    return run
+
+
+def _restoreformer(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+    model.quantize = NearestCode(model.quantize)
+    return lambda crops, _: model(crops)[0]
+
+
+def _codeformer(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+    model.quantize = GivenCode(model.quantize)
+    return lambda crops, fidelity: model(crops, weight=fidelity)[0]
+
+
+class _Contiguous(nn.Module):
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return features.contiguous()
+
+
+# Names of the architectures are spandrel's.
+_PREPARE = {"GFPGAN": _gfpgan, "RestoreFormer": _restoreformer, "CodeFormer": _codeformer}
