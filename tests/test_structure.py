@@ -32,6 +32,7 @@ ROOMS = (
     "job",
     "startup",
     "swinir_tasks",
+    "diffusion",
 )
 # What a room knows nothing of, though it stands lower.
 ONLY = {
@@ -47,6 +48,7 @@ ONLY = {
     "tiling": {"errors", "networks"},
     "resampling": {"images.image"},
     "swinir_tasks": {"errors", "values"},
+    "diffusion": {"errors"},
 }
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
