@@ -1,0 +1,3 @@
+"""Pictures redrawn by Stable Diffusion, tile by tile."""
+
+__all__: list[str] = []

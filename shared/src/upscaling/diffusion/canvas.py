@@ -1,0 +1,34 @@
+"""How large the enlarged picture is, and in which steps an upscaling network would reach it."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from upscaling.diffusion.boxes import Size, nearest_multiple
+
+
+def canvas_size(picture: Size, scale: float) -> Size:
+    """The size that a picture is redrawn at: the multiples of 8 next to `scale` times its sides."""
+    return Size(nearest_multiple(picture.width * scale), nearest_multiple(picture.height * scale))
+
+
+def scale_steps(picture: Size, canvas: Size) -> list[int]:
+    """The factors, each 2, 3 or 4, whose product is at least the enlargement; none where it does not grow.
+
+    Ultimate SD Upscale's rule, except that a factor it cannot split (10, 13, 14, 15) is raised to the next one
+    that splits, where it gets a step of zero.
+    """
+    factor = ceil(max(canvas) / max(picture))
+    if factor <= 1:
+        return []
+    while (steps := _split(factor)) is None:
+        factor += 1
+    return steps
+
+
+def _split(factor: int) -> list[int] | None:
+    if factor == 1:
+        return []
+    step = next((step for step in (4, 3, 2) if factor % step == 0), None)
+    rest = None if step is None else _split(factor // step)
+    return None if step is None or rest is None else [step, *rest]

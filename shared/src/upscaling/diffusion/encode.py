@@ -1,0 +1,51 @@
+"""Prompts as Stable Diffusion's networks are given them."""
+
+from __future__ import annotations
+
+import torch
+from transformers import CLIPTextModel
+
+from upscaling.diffusion.prompts import EMPTY, Prompt
+from upscaling.errors import Code, UpscalingError
+
+
+@torch.inference_mode()
+def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Tensor:
+    """The conditioning of a prompt, (1, 77 · chunks, width) in fp32.
+
+    A token of weight w becomes e + w (z - e), where e is the same position of the empty prompt. `clip_skip` counts
+    from the last layer, 1, as A1111 does; the final norm is always applied. Raises E_INPUT for a `clip_skip` that
+    the model has no layer for, and for an embedding that was made for another text encoder.
+    """
+    layers = model.config.num_hidden_layers
+    if not 1 <= clip_skip <= layers:
+        raise UpscalingError(Code.INPUT, f"clip_skip is {clip_skip}; take 1 to {layers}.")
+    weights = torch.tensor([chunk.weights for chunk in prompt.chunks])
+    plain = bool((weights == 1).all())
+    chunks = prompt.chunks if plain else (*prompt.chunks, EMPTY)
+    states = _states(torch.tensor([chunk.ids for chunk in chunks]), prompt.vectors, model, clip_skip)
+    if not plain:
+        empty = states[-1:]
+        states = empty + weights[..., None].to(states.device) * (states[:-1] - empty)
+    return states.flatten(0, 1)[None]
+
+
+def _states(ids: torch.Tensor, vectors: tuple[torch.Tensor, ...], model: CLIPTextModel, clip_skip: int) -> torch.Tensor:
+    """The text encoder's states, (chunks, 77, width).
+
+    Its layers are called one by one: the model as a whole takes no vectors in place of tokens, and would compute the
+    layers that are skipped.
+    """
+    table: torch.Tensor = model.embeddings.token_embedding.weight
+    for vector in vectors:
+        if len(vector) != table.shape[1]:
+            raise UpscalingError(
+                Code.INPUT,
+                f"the embedding is {len(vector)} wide and the text encoder {table.shape[1]}; take one made for it.",
+            )
+    if vectors:
+        table = torch.cat([table, torch.stack(vectors).to(table)])
+    states = model.embeddings(inputs_embeds=table[ids.to(table.device)])
+    for layer in model.encoder.layers[: model.config.num_hidden_layers + 1 - clip_skip]:
+        states = layer(states, None, is_causal=True)
+    return model.final_layer_norm(states).float()

@@ -1,0 +1,79 @@
+"""How much of a redrawn region is laid over the canvas, pixel by pixel.
+
+Pillow's gradients and its blur define the masks. They are made for the part of the canvas that is asked for, never
+for all of it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+
+from upscaling.diffusion.boxes import Box, Size
+from upscaling.diffusion.patches import Gradient, Patch
+
+_BLUR_REACH = 3.5  # pixels per pixel of radius: Pillow's three box blurs reach just under 3 radii, and a pixel each
+_BAND = Size(256, 256)  # what a band's gradient is drawn at
+
+
+def drawn(patch: Patch, canvas: Size) -> Box:
+    """The pixels of the canvas where a patch's mask is not zero, before it is blurred."""
+    visible = patch.block.widened(0, canvas)
+    inside = visible.moved(-patch.block.left, -patch.block.top)
+    box = _block(patch.block.size, patch.gradient).crop(inside.corners).getbbox()
+    assert box is not None, f"{patch} has nothing on the canvas {canvas}"
+    return Box(*box).moved(visible.left, visible.top)
+
+
+def mask(patch: Patch, region: Box, canvas: Size) -> NDArray[np.uint8]:
+    """A patch's mask, blurred, within a region of the canvas; HW, 255 is all of the redrawn picture.
+
+    At the canvas's edges the blur repeats the last pixel, so the mask stays white there.
+    """
+    reach = ceil(patch.blur * _BLUR_REACH) + 3 if patch.blur else 0
+    window = region.widened(reach, canvas)
+    picture = Image.new("L", window.size)
+    picture.paste(
+        _block(patch.block.size, patch.gradient), (patch.block.left - window.left, patch.block.top - window.top)
+    )
+    if patch.blur:
+        picture = picture.filter(ImageFilter.GaussianBlur(patch.blur))
+    return np.asarray(picture.crop(region.moved(-window.left, -window.top).corners))
+
+
+def blend(canvas: NDArray[np.uint8], redrawn: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The redrawn picture over the canvas, HWC, by an opacity HW; rounded as Pillow's alpha_composite rounds."""
+    over = opacity[..., np.newaxis].astype(np.uint32)
+    mixed = redrawn * over + canvas * (255 - over)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _block(size: Size, gradient: Gradient) -> Image.Image:
+    match gradient:
+        case Gradient.SOLID:
+            return Image.new("L", size, 255)
+        case Gradient.RADIAL:
+            return ImageOps.invert(Image.radial_gradient("L")).resize(size, Image.Resampling.BICUBIC)
+        case Gradient.DOWN:
+            return _tent(size)
+        case Gradient.ACROSS:
+            return _tent(Size(size.height, size.width)).transpose(Image.Transpose.TRANSPOSE)
+        case Gradient.BAND_DOWN:
+            return _tent(_BAND).resize(size, Image.Resampling.BICUBIC)
+        case Gradient.BAND_ACROSS:
+            return _tent(_BAND).transpose(Image.Transpose.TRANSPOSE).resize(size, Image.Resampling.BICUBIC)
+
+
+def _tent(size: Size) -> Image.Image:
+    """From 0 at the top to 255 in the middle to 0 at the bottom."""
+    half = Size(size.width, size.height // 2)
+    up = Image.linear_gradient("L").resize(half, Image.Resampling.BICUBIC)
+    tent = Image.new("L", size)
+    tent.paste(up, (0, 0))
+    tent.paste(up.transpose(Image.Transpose.FLIP_TOP_BOTTOM), (0, half.height))
+    return tent
