@@ -24,7 +24,7 @@ from processes import Usage, usage
 from servers import MODEL, STATES, Client, content_of, serving, write_weights
 
 SETTLED = 10  # requests, after which nothing may grow any more
-_MEMORY_GROWTH = 0.1
+_MEMORY_GROWTH = 0.05
 _MORE_THREADS = _MORE_FILES = 4  # a connection that is just being closed, a thread of the server's pool
 _READ_BY = 2  # requests for a network, after which its weights must have been read
 _OUTPUTS = Path("/tmp/coglet/predictions")  # Cog's own place, whatever TMPDIR says
