@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torchvision.ops import nms
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.faces.arch.fill import fill
 from upscaling.faces.arch.retinaface import ANCHOR_SIZES, STRIDES, RetinaFace
 from upscaling.faces.face import Face
 from upscaling.images import Image
@@ -62,14 +63,7 @@ def load_detector(weights: Mapping[str, torch.Tensor], device: torch.device) -> 
     state = {name.removeprefix("module."): value for name, value in weights.items()}
     with torch.device("meta"):
         network = RetinaFace()
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UpscalingError(Code.WEIGHTS, f"these are not the weights of RetinaFace-ResNet50 ({reason}).") from error
-    network.eval().requires_grad_(False)
-    # pyright does not know the form of `to` with a memory format alone.
-    network.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    fill(network, state, "RetinaFace-ResNet50", torch.float32, device)
     return Detector(network, device)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from upscaling.errors import Code, UpscalingError
+from upscaling.faces.arch.fill import fill
 from upscaling.faces.arch.parsenet import ParseNet
 from upscaling.faces.tensors import to_tensor
 from upscaling.images.image import Pixels
@@ -56,14 +56,7 @@ def load_parser(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device:
     """The parser of facexlib's `parsing_parsenet`; raises E_WEIGHTS for any other state dict."""
     with torch.device("meta"):
         network = ParseNet()
-    try:
-        network.load_state_dict(weights, assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:160]
-        raise UpscalingError(Code.WEIGHTS, f"these are not the weights of ParseNet ({reason}).") from error
-    network.eval().requires_grad_(False)
-    # pyright does not know the form of `to` with a memory format alone.
-    network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    fill(network, weights, "ParseNet", dtype, device)
     return Parser(network, dtype, device)
 
 

