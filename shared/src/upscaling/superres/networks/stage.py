@@ -26,6 +26,8 @@ class Stage:
     """Rows and columns that each side of a tile needs around it, in pixels of the stage's input."""
     scale: Fraction = Fraction(1)
     """Output size over input size."""
+    inner_scale: int = 1
+    """Size of the largest feature maps inside over input size: how much more memory a tile takes than elsewhere."""
     align: int = 1
     """Tiles and halos begin and end at multiples of this, counted from the picture's corner."""
     saves: tuple[str, ...] = ()

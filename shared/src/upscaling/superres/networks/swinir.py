@@ -110,7 +110,7 @@ def _enlarging_tail(module: Any) -> Stage:
     def run(tile: torch.Tensor) -> torch.Tensor:
         return enlarge(tile).float() / module.img_range + mean
 
-    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale))
+    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale), inner_scale=module.upscale)
 
 
 def _enlarging_layers(module: Any) -> Iterator[nn.Module]:
