@@ -21,7 +21,7 @@ ONLY = {
     "images": {"errors"},
     "weights": {"errors"},
     "runtime": {"errors"},
-    "superres.networks": {"errors"},
+    "superres.networks": {"errors", "runtime.footprint"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
     "faces": {"errors", "images"},

@@ -10,6 +10,7 @@ import torch
 from spandrel import ModelLoader, UnsupportedModelError
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.footprint import footprint
 from upscaling.superres.networks import convolution, rrdb, srvgg, swinir
 from upscaling.superres.networks.stage import Network, Padding, Stage
 
@@ -55,11 +56,11 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         architecture.rebuild(module)
     # Channels-last is the layout that convolutions are fastest in, on CPUs and GPUs alike.
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if convolution.are_onednns(dtype, device):
         convolution.prepare(module)
+    stages = architecture.stages(module)
     return Network(
-        stages=architecture.stages(module),
+        stages=stages,
         scale=descriptor.scale,
         dtype=dtype,
         device=device,
@@ -67,6 +68,6 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         multiple=architecture.multiple(module),
         padding=architecture.padding,
         least_padding=architecture.least_padding,
-        nbytes=nbytes,
+        nbytes=footprint(stages),
         source=source,
     )
