@@ -96,7 +96,7 @@ def test_parts_without_end_are_a_format_error(tmp_path: Path) -> None:
     png = file_of(pillow(scene()), "PNG")
     error = refusal(tmp_path / "picture", png[:33] + png_chunk(b"tEXt", b"k\0") * 100_001 + png[33:])
     assert error.code is Code.FORMAT
-    assert "100,000 parts" in error.message
+    assert "100,000 chunks" in error.message
 
 
 def test_a_further_page_of_a_tiff_is_known_without_reading_it(tmp_path: Path) -> None:
