@@ -127,7 +127,7 @@ def test_a_checksum_is_never_replaced(host: Site, catalogue: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"), [(Answer(status=404), "404"), (Answer(b"<html>Sign in</html>"), "no checkpoint of tensors")]
+    ("answer", "told"), [(Answer(status=404), "404"), (Answer(b"<html>Sign in</html>"), "not a checkpoint")]
 )
 def test_what_is_no_checkpoint_is_not_written_down_and_the_others_are(
     host: Site, catalogue: Path, capsys: pytest.CaptureFixture[str], answer: Answer, told: str

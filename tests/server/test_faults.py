@@ -58,7 +58,7 @@ def bad_server(bad_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize(
     ("network", "told"),
-    [(DAMAGED, "are damaged"), (CUT, "are damaged"), (ABSENT, "cannot be fetched")],
+    [(DAMAGED, "are damaged"), (CUT, "are damaged"), (ABSENT, "cannot be downloaded")],
     ids=["damaged", "cut", "absent"],
 )
 def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(

@@ -258,7 +258,7 @@ def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(
 ) -> None:
     with serving(MODEL, tmp_path_factory.mktemp("bare"), tmp_path, UNVERIFIED_WEIGHTS="0") as bare:
         message = bare.failure(image=GREY, task_type=TaskType.DENOISE_GREY)
-    assert message.startswith(f"E_WEIGHTS: nobody has published a checksum of {UNPUBLISHED}.pth")
+    assert message.startswith(f"E_WEIGHTS: no checksum has been published for {UNPUBLISHED}.pth")
     assert "UNVERIFIED_WEIGHTS=1" in message
 
 

@@ -218,7 +218,7 @@ try:
     fetch(entry, Path(mkdtemp()))
 except UpscalingError as error:
     assert error.code is Code.WEIGHTS
-    assert "what came has not the checksum" in str(error), error
+    assert "the checksum of the download differs" in str(error), error
 assert refused(get)
 """,
         inside.url,

@@ -144,13 +144,13 @@ def test_a_weak_etag_promises_nothing(host: Site, tmp_path: Path) -> None:
 
 
 def test_another_size_is_refused_before_it_is_fetched(host: Site, tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match=f"what came has {len(CONTENT) + 1} bytes, not {len(CONTENT)}"):
+    with pytest.raises(ContentError, match=f"the download has {len(CONTENT) + 1} bytes instead of {len(CONTENT)}"):
         fetched(host, tmp_path, Answer(CONTENT + b"!", stalls_after=0))
     assert not (tmp_path / FILE.path).exists()
 
 
 def test_wrong_content_leaves_nothing_and_is_asked_for_once(host: Site, tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match="what came has not the checksum of the catalogue"):
+    with pytest.raises(ContentError, match="the checksum of the download differs from the catalogue"):
         fetched(host, tmp_path, Answer(CONTENT[::-1], headers=ETAG))
     assert list((tmp_path / "folder").iterdir()) == []
     assert host.ranges == [None]

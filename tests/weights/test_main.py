@@ -35,7 +35,7 @@ def test_what_cannot_be_verified_fails_unless_it_is_left_out_which_is_told(
     assert command.main(["swinir", str(tmp_path), "--verified-only"]) == 0
     said = capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {row.name for row in PUBLISHED}
-    assert [row.name for row in UNPUBLISHED if f"{row.name} is left out: " not in said] == []
+    assert [row.name for row in UNPUBLISHED if f"{row.name} is skipped: " not in said] == []
     assert f"{len(PUBLISHED)} of {len(ROWS)} networks are in {tmp_path}.\n" in said
 
 
