@@ -121,7 +121,7 @@ def test_a_checksum_is_never_replaced(host: Site, catalogue: Path, capsys: pytes
     before = catalogue.read_text()
     host.answer("/second.pth", Answer(checkpoint(2)))
     assert tool.main(["pin", str(catalogue), "second"]) == 1
-    assert "second has a checksum already" in capsys.readouterr().err
+    assert "second already has a checksum" in capsys.readouterr().err
     assert catalogue.read_text() == before
     assert host.paths == []
 
@@ -162,5 +162,5 @@ def test_every_file_of_the_true_catalogue_can_be_written_to() -> None:
 
 def test_a_file_written_in_another_way_is_left_to_a_person(catalogue: Path) -> None:
     text = catalogue.read_text().replace('files."first.pth" = { }', 'files = {"first.pth" = {}}')
-    with pytest.raises(tool.PinError, match='write size = 7, sha256 = "ab" there by hand'):
+    with pytest.raises(tool.PinError, match='insert size = 7, sha256 = "ab" by hand'):
         tool.with_checksum(text, "first-x4_net", "first.pth", 7, "ab")
