@@ -104,7 +104,7 @@ def test_full_disk_is_told_and_leaves_no_file(server: Client, output_format: str
 def test_disk_without_room_for_the_input_fails_and_the_next_result_is_right(server: Client) -> None:
     expected = server.output(image=PICTURE)
     with limited(worker(server.process.pid), resource.RLIMIT_FSIZE, 10):
-        assert server.failure(image=PICTURE).startswith("E_ENCODE: the picture cannot be kept on the server ")
+        assert server.failure(image=PICTURE).startswith("E_ENCODE: the picture cannot be written to the server's disk ")
     assert server.output(image=PICTURE) == expected
     until(lambda: len(server.files()) == 1)
 

@@ -119,8 +119,8 @@ def test_connections_inside_are_refused_by_every_door(inside: Site) -> None:
     run(
         """
 assert refused(get) == (
-    "E_INPUT: the URL leads to 127.0.0.1, which is not an address of the public internet; send the picture itself,"
-    " or set UPSCALING_PRIVATE_URLS=1 where callers are trusted."
+    "E_INPUT: the URL leads to 127.0.0.1, which is not a public address; send the picture itself,"
+    " or set UPSCALING_PRIVATE_URLS=1 if all clients are trusted."
 )
 assert refused(lambda: socket.create_connection(("127.0.0.1", port), timeout=20))
 assert refused(lambda: socket.create_connection(("localhost", port), timeout=20))
