@@ -80,7 +80,7 @@ def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(
 def test_weights_that_give_nan_are_told_and_stop_no_other_network(server: Client, bad_server: Client) -> None:
     for output_format in ("png", "jpg"):
         message = bad_server.failure(image=PICTURE, model=POISONED, output_format=output_format)
-        assert message.startswith("E_NONFINITE: the network gave NaN or infinity ")
+        assert message.startswith("E_NONFINITE: the network gave NaN or infinity")
         until(lambda: not bad_server.files())
         assert bad_server.output(image=PICTURE, model=FASTEST) == server.output(image=PICTURE, model=FASTEST)
 

@@ -144,7 +144,7 @@ def test_a_profile_stays_with_its_colours_and_goes_with_them(server: Client, tas
 
 
 def test_a_log_line_says_that_colours_are_dropped(server: Client) -> None:
-    said = "it is converted to grey"
+    said = "The picture is converted to grey."
     assert said in server.predict(image=COLOUR, task_type=TaskType.DENOISE_GREY)["logs"]
     assert said not in server.predict(image=GREY, task_type=TaskType.DENOISE_GREY)["logs"]
     assert said not in server.predict(image=COLOUR, task_type=TaskType.REPAIR_JPEG)["logs"]

@@ -121,7 +121,7 @@ def test_full_strength_needs_no_twin(upscalers: Upscalers, tmp_path: Path, loads
 def test_a_strength_where_there_is_no_twin_is_refused_before_anything_is_loaded(
     upscalers: Upscalers, loads: list[str]
 ) -> None:
-    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, and {NAMES[0]} has none"):
+    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, but {NAMES[0]} has no such setting"):
         upscalers.get(NAMES[0], 1)
     assert loads == []
 
