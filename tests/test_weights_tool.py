@@ -160,7 +160,7 @@ def test_every_file_of_the_true_catalogue_can_be_written_to() -> None:
                 assert changed(text, written) == [f'files."{path}" = {{ size = 7, sha256 = "ab" }}']
 
 
-def test_a_file_written_in_another_way_is_left_to_a_person(catalogue: Path) -> None:
+def test_a_file_in_another_notation_is_not_changed(catalogue: Path) -> None:
     text = catalogue.read_text().replace('files."first.pth" = { }', 'files = {"first.pth" = {}}')
     with pytest.raises(tool.PinError, match='insert size = 7, sha256 = "ab" by hand'):
         tool.with_checksum(text, "first-x4_net", "first.pth", 7, "ab")

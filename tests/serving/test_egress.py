@@ -115,7 +115,7 @@ def test_names_are_not_global_since_they_could_become_any_address(name: str) -> 
     assert not is_global(name)
 
 
-def test_connections_inside_are_refused_by_every_door(inside: Site) -> None:
+def test_private_connections_are_refused_for_every_function(inside: Site) -> None:
     run(
         """
 assert refused(get) == (
@@ -204,7 +204,7 @@ assert refused(get)
     assert inside.paths == ["/x"]
 
 
-def test_operators_mirror_inside_can_be_fetched_from_though_callers_cannot(inside: Site) -> None:
+def test_a_private_mirror_is_allowed_but_private_urls_of_clients_are_not(inside: Site) -> None:
     inside.answer("/tiny/x", Answer(b"secret"))
     run(
         """
@@ -228,6 +228,6 @@ assert refused(get)
 
 
 @pytest.mark.parametrize(("value", "is_open"), [("1", True), ("0", False), ("true", False), ("", False)])
-def test_only_a_one_opens_addresses_inside(inside: Site, value: str, is_open: bool) -> None:
+def test_only_the_value_1_allows_private_addresses(inside: Site, value: str, is_open: bool) -> None:
     run(f"assert bool(refused(get)) is {not is_open}", inside.url, UPSCALING_PRIVATE_URLS=value)
     assert inside.paths == (["/x"] if is_open else [])

