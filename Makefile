@@ -28,54 +28,54 @@ demo: $(VENV)/real-esrgan ## Enlarges the sample photo by four; leaves the resul
 predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@photo.jpg -i scale=2 -o out.png".
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
 
-serve: $(VENV)/$(MODEL) ## A model's HTTP server on this machine: MODEL=real-esrgan PORT=8393.
+serve: $(VENV)/$(MODEL) ## Starts the HTTP server of a model on this machine: MODEL=real-esrgan PORT=8393.
 	@exec $(BIN)/python tools/local_server.py $(MODEL) $(PORT)
 
-weights: $(VENV)/$(MODEL) ## Fetches a model's weights into its folder, to be baked into the image: MODEL=… NAMES="…".
+weights: $(VENV)/$(MODEL) ## Downloads the weights of a model into its folder, for `make build`: MODEL=… NAMES="…".
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES) $(ARGS)
 
-pin: $(VENV)/$(MODEL) ## Fetches weights that nobody published a checksum of, and writes one into the catalogue: NAMES="…".
+pin: $(VENV)/$(MODEL) ## Downloads weights without a published checksum, and records their checksums in the catalogue: NAMES="…".
 	@$(BIN)/python tools/weights.py pin shared/src/upscaling/weights/weights.toml $(NAMES)
 
-vendor: $(WHEELS) ## Builds the wheel of shared/ into every model's vendor/, as `cog build` needs it.
+vendor: $(WHEELS) ## Builds the wheel of shared/ into vendor/ of every model, where `cog build` needs it.
 
-requirements: $(VENV)/uv ## Pins a model's requirements.txt anew from its requirements.in: MODEL=….
+requirements: $(VENV)/uv ## Updates the requirements.txt of a model from its requirements.in: MODEL=….
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL)
 
-schema: $(FOLDER)/vendor/$(WHEEL) ## Writes a model's openapi.json with Cog's own generator: MODEL=….
+schema: $(FOLDER)/vendor/$(WHEEL) ## Writes the openapi.json of a model with Cog's schema generator: MODEL=….
 	@tools/schema.sh $(MODEL) >$(FOLDER)/openapi.json.new && mv $(FOLDER)/openapi.json.new $(FOLDER)/openapi.json
 
-build: $(FOLDER)/vendor/$(WHEEL) ## Builds a model's image with `cog build`, with the weights in its folder: MODEL=….
+build: $(FOLDER)/vendor/$(WHEEL) ## Builds the image of a model with `cog build`, including the weights in its folder: MODEL=….
 	@tools/check_cog.sh $(COG_VERSION)
-	@echo "Weights that are baked in:" && { ls -l $(FOLDER)/weights 2>/dev/null || echo "none; the container fetches at the first request"; }
+	@echo "Weights in the image:" && { ls -l $(FOLDER)/weights 2>/dev/null || echo "none; the container downloads them at the first request"; }
 	cd $(FOLDER) && cog build -t $(MODEL)
 
-push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… IMAGE=registry/you/name.
-	@test -n "$(IMAGE)" || { echo "Name the image: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
+push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes the image of a model: MODEL=… IMAGE=registry/you/name.
+	@test -n "$(IMAGE)" || { echo "IMAGE is missing: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
 	@tools/check_cog.sh $(COG_VERSION)
 	cd $(FOLDER) && cog push $(IMAGE)
 
 test: $(VENV)/tests ## Runs all tests.
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's server; checks that nothing grows or is left: MODEL=….
+soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
-lint: $(VENV)/tests ## ruff and pyright.
+lint: $(VENV)/tests ## Runs ruff and pyright.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
 format: $(VENV)/tests ## Formats the code.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-clean: ## Removes the environment and everything that was built; weights and results stay.
+clean: ## Removes the environment and all build outputs, but not weights and results.
 	rm -rf $(VENV) models/*/vendor models/*/.cog
 
 $(VENV)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	  { echo "Python 3.11 is required. Specify its path: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@touch $@
@@ -84,8 +84,8 @@ models/%/vendor/$(WHEEL): $(SHARED) | $(VENV)/uv
 	@rm -rf $(@D) && mkdir -p $(@D)
 	@$(UV) build --quiet --wheel --out-dir $(@D) shared && rm -f $(@D)/.gitignore
 
-# One file per model stands for "its requirements are installed". The wheel keeps its version while it
-# changes, so it is always put in anew.
+# One file per model marks that its requirements are installed. The version of the wheel does not change with its
+# content, so the wheel is always installed again.
 $(VENV)/%: models/%/requirements.txt models/%/vendor/$(WHEEL) | $(VENV)/uv
 	@cd models/$* && $(subst $(BIN)/uv,$(CURDIR)/$(BIN)/uv,$(UV)) pip install --quiet --reinstall-package upscaling -r requirements.txt
 	@touch $@

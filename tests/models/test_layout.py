@@ -41,8 +41,12 @@ class Model:
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles change no pixel: a diffusion model sees each of them on its own."""
-        return "upscaling.diffusion" not in self.text("run.py")
+        """Whether the tile size never changes the result.
+
+        All networks of `superres` are tiled exactly. Diffusion redraws tiles one by one, so a model is exact if it does
+        not use the room `diffusion`. Only run.py can: tests/test_structure.py checks that no other room imports it.
+        """
+        return not any(name.startswith("upscaling.diffusion") for name in imports(self.text("run.py")))
 
     def text(self, file: str) -> str:
         return (self.folder / file).read_text()
@@ -61,6 +65,15 @@ class Model:
         return dict(sorted(schema["Input"]["properties"].items(), key=lambda field: field[1]["x-order"]))
 
 
+def imports(code: str) -> set[str]:
+    """The full names of everything that a file imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return modules | {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
 MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
@@ -72,6 +85,20 @@ def model(request: pytest.FixtureRequest) -> Model:
 def test_there_are_models() -> None:
     assert set(MODELS) >= {"real-esrgan", "swinir"}
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import upscaling.diffusion",
+        "from upscaling import diffusion",
+        "from upscaling.diffusion import redraw",
+        "from upscaling.diffusion.redraw import redraw",
+    ],
+)
+def test_every_import_of_diffusion_is_found(line: str) -> None:
+    assert any(name.startswith("upscaling.diffusion") for name in imports(f"import os\n{line}"))
+    assert not any(name.startswith("upscaling.diffusion") for name in imports(f"import os  # not {line}"))
 
 
 def test_folder_has_its_files(model: Model) -> None:
@@ -164,7 +191,7 @@ def test_common_inputs_are_described_alike(model: Model) -> None:
     ]
 
 
-def test_tiles_of_exact_models_and_of_no_others_are_said_to_change_nothing(model: Model) -> None:
+def test_exact_models_and_no_others_say_that_tiles_never_change_the_result(model: Model) -> None:
     (row,) = [line for line in model.text("README.md").splitlines() if line.startswith("| `tile_size` |")]
     described = model.inputs["tile_size"]["description"]
     assert ("never changes the result" in described, "never changes the result" in row) == (model.is_exact,) * 2

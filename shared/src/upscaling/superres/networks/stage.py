@@ -56,6 +56,6 @@ class Network:
     least_padding: int = 0
     """Rows and columns of padding that there are at least: some networks pad what is a multiple already."""
     nbytes: int = 0
-    """Memory of its weights."""
+    """Bytes of its weights in memory, prepared copies included."""
     source: str = ""
     """Where its weights first came from."""
