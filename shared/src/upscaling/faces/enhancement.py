@@ -65,7 +65,7 @@ def enhance_faces(
     found = detect(image, networks.detector(), options.min_face_size)
     if options.only_center_face:
         found = nearest_to_centre(found, image)
-    logger.info("%d faces found.", len(found))
+    logger.info("Faces found: %d.", len(found))
     if not found:
         return (), ()
     aligned = align(image, found)

@@ -53,7 +53,7 @@ def with_faces(
             progress.figures["faces"] = _listed(outcomes)
             progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
             if enlarge is not None:
-                faces = tuple(_enlarged(face, enlarge, source, size, progress) for face in faces)
+                faces = tuple(doubled_where_coarse(face, enlarge, source, size, progress) for face in faces)
         of_faces.reach(1)
         for rows in background(image, size, of_background):
             yield paste(rows, faces, source, size)
@@ -91,7 +91,9 @@ def _listed(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
     ]
 
 
-def _enlarged(face: RestoredFace, enlarge: Work, source: Size, target: Size, progress: Progress) -> RestoredFace:
+def doubled_where_coarse(
+    face: RestoredFace, enlarge: Work, source: Size, target: Size, progress: Progress
+) -> RestoredFace:
     """The restored face at twice its size, unless it is pasted at half its size or less, or nothing is enlarged."""
     factor = (target.width * target.height / (source.width * source.height)) ** 0.5
     if factor <= 1 or scale_of(face.transform) / factor >= 2:
