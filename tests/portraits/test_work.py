@@ -105,6 +105,12 @@ def test_a_restorer_that_changes_nothing_changes_no_pixel(
     assert (result.pixels == background(Image(pixels), size)).all()
 
 
+def test_faces_are_half_of_the_progress(models: Callable[[Run], FaceModels]) -> None:
+    shares: list[float] = []
+    made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE), progress=Progress(shares.append))
+    assert shares == pytest.approx([1 / 6, 1 / 3, 1 / 2])
+
+
 def test_no_face_is_the_background_and_an_empty_list(
     models: Callable[[Run], FaceModels], caplog: pytest.LogCaptureFixture
 ) -> None:

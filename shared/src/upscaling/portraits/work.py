@@ -47,9 +47,9 @@ def with_faces(
     def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
         of_faces, of_background = progress.split(1, 1)
         source = Size(image.width, image.height)
-        with memory_errors_coded("the faces", "Send a smaller picture, or turn faces off."):
+        with memory_errors_coded("the faces", "Send a smaller picture."):
             networks = models.networks(restorer, image)
-            faces, outcomes = enhance_faces(_visible(image), networks, options)
+            faces, outcomes = enhance_faces(_visible(image), networks, options, of_faces.reach)
             progress.figures["faces"] = _listed(outcomes)
             progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
             if enlarge is not None:
