@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shared" / "src" / "upscaling"
 # Lowest first: a room imports from those before it.
-ROOMS = ("errors", "values", "images", "weights", "runtime", "superres", "faces", "diffusion", "serving")
+ROOMS = ("errors", "values", "images", "weights", "runtime", "superres", "faces", "portraits", "diffusion", "serving")
 # What a room, or a part of one, may know beside itself: not all that stands lower.
 ONLY = {
     "errors": set[str](),
@@ -24,7 +24,8 @@ ONLY = {
     "superres.networks": {"errors", "runtime.footprint"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
-    "faces": {"errors", "images"},
+    "faces": {"errors", "images", "runtime.memory"},
+    "portraits": {"errors", "values", "images", "weights", "runtime", "superres", "faces"},
     "diffusion": {"errors"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
     "serving.egress": {"errors", "weights.trusted"},

@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.faces.detection import SMALLEST_FOUND
+from upscaling.portraits import codeformer
+from upscaling.portraits.gfpgan import VERSIONS
 from upscaling.superres.swinir import NOISES, TaskType
 from upscaling.superres.upscalers import TWINS
 
@@ -23,7 +26,9 @@ ROOT = Path(__file__).parent.parent.parent
 FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")
 # The inputs of the hosted model that each one takes the place of, in the hosted order.
 HOSTED = {
-    "real-esrgan": ["image", "scale"],
+    "codeformer": ["image", "codeformer_fidelity", "background_enhance", "face_upsample", "upscale"],
+    "gfpgan": ["img", "version", "scale"],
+    "real-esrgan": ["image", "scale", "face_enhance"],
     "swinir": ["image", "task_type", "noise", "jpeg"],
 }
 # Ours, the same at the end of every model.
@@ -83,7 +88,7 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_there_are_models() -> None:
-    assert set(MODELS) >= {"real-esrgan", "swinir"}
+    assert set(MODELS) >= set(HOSTED)
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
 
 
@@ -186,8 +191,8 @@ def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
 def test_common_inputs_are_described_alike(model: Model) -> None:
     first = Model(MODELS[0])
     common = [name for name in TAIL if name != "tile_size"]
-    assert [model.inputs[name]["description"] for name in common] == [
-        first.inputs[name]["description"] for name in common
+    assert [model.inputs[name]["description"].replace("upscale", "scale") for name in common] == [
+        first.inputs[name]["description"].replace("upscale", "scale") for name in common
     ]
 
 
@@ -220,7 +225,7 @@ def test_push_bakes_what_can_be_verified() -> None:
 
 
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    names = [entry.name for entry in weights.of_model("real-esrgan")]
+    names = [entry.name for entry in weights.of_model("real-esrgan") if not entry.for_faces]
     assert set(TWINS.values()) <= set(names)
     assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
 
@@ -228,6 +233,36 @@ def test_networks_to_choose_are_those_of_the_catalogue() -> None:
 def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
     assert choices(Model("swinir"), "task_type") == list(TaskType)
     assert choices(Model("swinir"), "noise") == list(NOISES)
+
+
+def test_networks_for_faces_to_choose_are_those_of_the_catalogue() -> None:
+    restorers = {
+        name: [entry.name for entry in weights.of_model(name) if entry.for_faces][2:]
+        for name in ("real-esrgan", "gfpgan", "codeformer")
+    }
+    assert choices(Model("real-esrgan"), "face_model") == restorers["real-esrgan"]
+    assert choices(Model("gfpgan"), "version") == list(VERSIONS)
+    assert list(VERSIONS.values()) == restorers["gfpgan"]
+    assert restorers["codeformer"] == [codeformer.RESTORER]
+
+
+def test_inputs_of_faces_are_the_same_everywhere() -> None:
+    names = ("face_strength", "only_center_face", "min_face_size")
+    first, *others = (
+        {name: {key: value for key, value in Model(model).inputs[name].items() if key != "x-order"} for name in names}
+        for model in ("real-esrgan", "gfpgan", "codeformer")
+    )
+    assert others == [first, first]
+    assert first["min_face_size"]["minimum"] == SMALLEST_FOUND
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_for_non_commercial_use_are_marked_wherever_a_model_is_chosen(name: str) -> None:
+    restricted = [entry for entry in weights.of_model(name) if entry.non_commercial]
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| [{name}](")]
+    head = "".join(Model(name).text("README.md").splitlines(keepends=True)[:5])
+    marked = {"non-commercial use only" in text.lower() for text in (row, head, Model(name).text("cog.yaml"))}
+    assert marked == {bool(restricted)}
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -14,8 +14,9 @@ from math import ceil, floor
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import Pixels
-from upscaling.images.rows import recut
+from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels, Size
+from upscaling.images.rows import Rows, recut
+from upscaling.images.transparency import fill_hidden
 
 _LOBES = 3.0
 _BLOCK = 64  # rows or columns per matrix product, of the input or the output, whichever has more
@@ -76,6 +77,23 @@ def resample(
             else:
                 begun.append((block, sums))
         top = bottom
+
+
+def resized(image: Image, size: Size) -> Rows:
+    """Yields the rows of a picture at a size; colours under zero alpha do not affect the result."""
+    source, target = (image.height, image.width), (size.height, size.width)
+    if image.alpha is None:
+        for rows in resample(_bands(image.pixels), source, target):
+            yield rows, None
+        return
+    colour = resample(_bands(fill_hidden(image.pixels, image.alpha)), source, target)
+    alpha = resample(_bands(image.alpha[..., None]), source, target)
+    for rows, covers in zip(colour, alpha, strict=True):
+        yield rows, covers[..., 0]
+
+
+def _bands(pixels: Pixels) -> Iterator[Pixels]:
+    return (pixels[top : top + ROWS_AT_A_TIME] for top in range(0, len(pixels), ROWS_AT_A_TIME))
 
 
 def _add(sums: _Floats, block: _Block, rows: _Floats, top: int) -> None:

@@ -39,14 +39,14 @@ _KEPT_BY_DEFAULT = 128 << 10  # bytes, the default of both values in glibc
 
 
 @contextmanager
-def memory_errors_coded(what: str) -> Generator[None]:
-    """Turns an allocation that failed into E_MEMORY; `what` memory ran out for, in words."""
+def memory_errors_coded(what: str, remedy: str = "Ask for a smaller one.") -> Generator[None]:
+    """Turns an allocation that failed into E_MEMORY; `what` memory ran out for and what to do, in words."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise UpscalingError(Code.MEMORY, f"memory ran out for {what}. Ask for a smaller one.") from error
+        raise UpscalingError(Code.MEMORY, f"memory ran out for {what}. {remedy}") from error
 
 
 def keep_freed_memory() -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import cast
 
-Figure = int | float | str
+Figure = int | float | str | Sequence[Mapping[str, object]]
 
 _INTERVAL = 1.0  # seconds before the first line and between two
 
@@ -53,7 +54,7 @@ class Progress:
 
     def count(self, name: str, more: int = 1) -> None:
         """Adds to a metric that is a count and starts at 0."""
-        self.figures[name] = int(self.figures.get(name, 0)) + more
+        self.figures[name] = cast(int, self.figures.get(name, 0)) + more
 
 
 class ProgressLines:

@@ -76,7 +76,8 @@ def process(
 
             started, computing = perf_counter(), _Stopwatch()
             write = partial(_write, path, image, size, output, computing)
-            first_finite(work(image, size, progress), write)
+            # Also around the attempts: some models compute before they have rows.
+            first_finite(computing.around(iter(work(image, size, progress))), write)
             record("seconds_computing", round(computing.seconds, 4))
             record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
     finally:

@@ -51,6 +51,8 @@ class Entry:
     files: tuple[File, ...]
     non_commercial: bool = False
     """Whether the licence forbids commercial use."""
+    for_faces: bool = False
+    """Whether it finds, parses or restores faces instead of enlarging pictures."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None if the wheel has none."""
 
