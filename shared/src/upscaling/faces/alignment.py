@@ -99,16 +99,18 @@ def _crop(pixels: Pixels, transform: Transform) -> Pixels | None:
     crop = cv2.warpAffine(region, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     shown = cv2.warpAffine(np.ones(region.shape[:2], np.uint8), moved, size, flags=cv2.INTER_NEAREST)
     if not shown.all():
-        crop = _blurred_beyond(crop, shown)
+        crop = _blurred_beyond(crop, shown, 1 + scale_of(transform))
     return np.broadcast_to(crop.astype(pixels.dtype, copy=False).reshape(*size, -1), (*size, 3)).copy()
 
 
-def _blurred_beyond(crop: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
+def _blurred_beyond(crop: NDArray[Any], shown: NDArray[Any], kept: float) -> NDArray[Any]:
     """The crop, blurred where `shown` is zero: there networks would take a mirrored eye for one of the face.
 
-    FFHQ, which they were trained on, is filled so too (Karras et al., A Style-Based Generator Architecture, 2019).
+    The first `kept` pixels stay, since pasting interpolates between them and those of the picture. FFHQ, which the
+    networks were trained on, is filled so too (Karras et al., A Style-Based Generator Architecture, 2019).
     """
-    share = np.minimum(cv2.distanceTransform(1 - shown, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / _BEYOND_FADE, 1)
+    distance = cv2.distanceTransform(1 - shown, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    share = np.clip((distance - kept) / _BEYOND_FADE, 0, 1)
     share = share.reshape(*share.shape, *[1] * (crop.ndim - 2))
     blurred = cv2.GaussianBlur(crop, (0, 0), _BEYOND_BLUR)
     return np.rint(crop + share * (blurred.astype(np.float32) - crop))
