@@ -24,7 +24,7 @@ ONLY = {
     "superres.networks": {"errors"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
-    "faces": {"errors", "images"},
+    "faces": {"errors", "images", "runtime", "superres.networks"},
     "diffusion": {"errors"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
     "serving.egress": {"errors", "weights.trusted"},

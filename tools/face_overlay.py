@@ -67,6 +67,7 @@ class Place:
         return np.asarray(turned, np.float64)
 
 
+AS_IT_IS = Place(_CUT_OUT[:2], 1.0, 0.0)
 _PLACES = (
     Place((1130, 600), 2.2, -12),  # reaches over the right and the lower border
     Place((250, 300), 1.8, 14),
@@ -91,21 +92,26 @@ def moved(place: Place) -> Face:
     return Face((left, top, right, bottom), 1.0, landmarks.astype(np.float32))
 
 
-def group(photo: Picture) -> Picture:
-    """Copies of the head in several sizes and turns, over each other in the order of `_PLACES`."""
-    rows, columns = np.mgrid[: _GROUP.height, : _GROUP.width]
-    picture = np.stack([150 + columns / 20, 150 + rows / 12, 190 - columns / 25], axis=-1)
+def group(photo: Picture, places: Sequence[Place], size: Size) -> Picture:
+    """Copies of the head in several sizes and turns, over each other in the order of the places."""
+    rows, columns = np.mgrid[: size.height, : size.width].astype(np.float32) / max(size)
+    picture = np.stack([150 + 64 * columns, 150 + 64 * rows, 190 - 50 * columns], axis=-1).astype(np.uint8)
     x, y, radius = _CUT_OUT
     cut_out = np.zeros(photo.shape[:2], np.float32)
     cv2.circle(cut_out, (x, y), radius, 1.0, thickness=-1)
     cut_out = cv2.GaussianBlur(cut_out, (0, 0), 2)
-    for place in _PLACES:
+    for place in places:
+        reach = radius * place.size + 8
+        left, top = (max(round(middle - reach), 0) for middle in place.centre)
+        behind = picture[top : round(place.centre[1] + reach), left : round(place.centre[0] + reach)]
+        there = place.transform - [[0, 0, left], [0, 0, top]]
+        sides = behind.shape[1], behind.shape[0]
         # Reduced copies are averaged, as a camera would.
         soft = cv2.GaussianBlur(photo, (0, 0), 0.4 / place.size) if place.size < 1 else photo
-        copy = cv2.warpAffine(soft, place.transform, _GROUP, flags=cv2.INTER_CUBIC).astype(np.float32)
-        share = cv2.warpAffine(cut_out, place.transform, _GROUP, flags=cv2.INTER_LINEAR)[..., None]
-        picture += share * (copy - picture)
-    return np.rint(picture).clip(0, 255).astype(np.uint8)
+        copy = cv2.warpAffine(soft, there, sides, flags=cv2.INTER_CUBIC).astype(np.float32)
+        share = cv2.warpAffine(cut_out, there, sides, flags=cv2.INTER_LINEAR)[..., None]
+        behind[:] = np.rint(behind + share * (copy - behind))
+    return picture
 
 
 def tinted(crops: torch.Tensor, _: float) -> torch.Tensor:
@@ -190,6 +196,11 @@ def draw(name: str, pixels: Picture, places: Sequence[Place], folder: Path) -> P
     return beside(list(steps.values()))
 
 
+def read(path: Path) -> Picture:
+    decoded: Any = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
 def write(path: Path, pixels: Picture, *options: int) -> None:
     if not cv2.imwrite(str(path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options):
         raise OSError(f"OpenCV could not write {path}")
@@ -199,11 +210,9 @@ def write(path: Path, pixels: Picture, *options: int) -> None:
 def main(folder: str) -> int:
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    decoded: Any = cv2.imread(str(PHOTO), cv2.IMREAD_COLOR)
-    photo = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB).astype(np.uint8)
-    as_it_is = Place(_CUT_OUT[:2], 1.0, 0.0)
-    one = draw("face", photo, [as_it_is], target)
-    several = draw("faces", group(photo), _PLACES, target)
+    photo = read(PHOTO)
+    one = draw("face", photo, [AS_IT_IS], target)
+    several = draw("faces", group(photo, _PLACES, _GROUP), _PLACES, target)
     width = one.shape[1]
     lower = cv2.resize(several, (width, round(len(several) * width / several.shape[1])), interpolation=cv2.INTER_AREA)
     write(target / "faces.jpg", np.vstack([one, lower]).astype(np.uint8), cv2.IMWRITE_JPEG_QUALITY, 85)
