@@ -229,7 +229,8 @@ import sys
 for name in ("accelerate", "peft", "torchvision", "scipy", "controlnet_aux", "k_diffusion"):
     sys.modules[name] = None
 import upscaling.diffusion.networks
-heavy = ("diffusers.pipelines", "transformers.pipelines", "transformers.models.bert", "torch.utils.tensorboard", "pandas", "sklearn", "cv2", "matplotlib", "spandrel")
+heavy = ("diffusers.pipelines", "transformers.pipelines", "transformers.models.bert", "torch.utils.tensorboard",
+         "pandas", "sklearn", "cv2", "matplotlib", "spandrel")
 print([name for name in heavy if name in sys.modules])
 """
 
