@@ -1,8 +1,8 @@
 """Diffusion at Stable Diffusion 1.5's true size, beside diffusers' pipeline; written to benchmarks/README.md.
 
-Usage: python benchmarks/diffusion.py PART [--size 512] [--pairs 2] [--no-write]
+Usage: python benchmarks/diffusion.py ultimate-sd-upscale [--part steps] [--size 512] [--pairs 2] [--no-write]
 
-PART is steps (a tile's denoising steps with guidance and a ControlNet), vae (a tile to latents and back), memory
+A part is steps (a tile's denoising steps with guidance and a ControlNet), vae (a tile to latents and back), memory
 (peak memory of loading and of both) or profile (where a step's time goes). Weights are random: they change no time.
 """
 
@@ -206,7 +206,8 @@ PARTS = {"steps": steps, "vae": vae, "memory": memory, "profile": profiled}
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("model", choices=["ultimate-sd-upscale"])
+    parser.add_argument("--part", choices=PARTS, default="steps")
     parser.add_argument("--size", type=int, default=512, help="side of the tile in pixels")
     parser.add_argument("--pairs", type=int, default=2, help="rounds that are measured")
     parser.add_argument("--no-write", dest="write", action="store_false", help="prints only")

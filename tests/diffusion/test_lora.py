@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,37 @@ def test_a_key_that_fits_nothing_is_named(key: str, tmp_path: Path) -> None:
         read(small() | {key: torch.zeros(1)}, tmp_path)
     assert raised.value.code is Code.WEIGHTS
     assert repr(key) in raised.value.message
+
+
+def test_a_layer_has_its_factors_once(tmp_path: Path) -> None:
+    state = small() | {"unet.conv_in.lora_A.weight": torch.zeros(2, 4, 3, 3)}
+    with pytest.raises(UpscalingError, match="the LoRA a has two tensors for") as raised:
+        read(state, tmp_path)
+    assert raised.value.code is Code.WEIGHTS
+
+
+def headed(tmp_path: Path, settings: dict[str, Any]) -> Path:
+    path = tmp_path / "a.safetensors"
+    save_file(small(key="unet.conv_in"), path, {"lora_adapter_metadata": json.dumps(settings)})
+    return path
+
+
+def test_alpha_may_stand_in_diffusers_head(tmp_path: Path) -> None:
+    weight = UNET.state_dict()["conv_in.weight"]
+    settings = {"unet.lora_alpha": 3, "unet.use_dora": False, "unet.alpha_pattern": {}, "text_encoder.lora_alpha": 9}
+    read_lora = lora.read(headed(tmp_path, settings), "a", KNOWN)
+    folded = lora.folded(weight, "unet", "conv_in.weight", [(read_lora, 1.0)])
+    plain = lora.folded(weight, "unet", "conv_in.weight", [(read(small(), tmp_path), 1.0)])
+    torch.testing.assert_close(folded - weight, 1.5 * (plain - weight))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"unet.use_dora": True}, {"unet.use_rslora": True}, {"unet.alpha_pattern": {"conv_in": 2}}]
+)
+def test_methods_that_are_not_supported_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UpscalingError, match=f"is made with {next(iter(settings))}, which is not supported") as raised:
+        lora.read(headed(tmp_path, settings), "a", KNOWN)
+    assert raised.value.code is Code.WEIGHTS
 
 
 @pytest.mark.parametrize(
