@@ -51,9 +51,7 @@ class FaceModels:
     def restorer(self, name: str) -> weights.Entry:
         """The restoration network of a name; raises E_INPUT where the model has none of that name."""
         entries = {
-            entry.name: entry
-            for entry in weights.of_model(self.model)
-            if entry.for_faces and entry.name not in (DETECTOR, PARSER)
+            entry.name: entry for entry in weights.of_model(self.model, "face") if entry.name not in (DETECTOR, PARSER)
         }
         if not isinstance(name, str) or name not in entries:  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
             raise UpscalingError(
