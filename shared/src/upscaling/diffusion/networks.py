@@ -165,7 +165,7 @@ class Library:
     def _ensured(self, entry: weights.Entry) -> tuple[Path, str]:
         folder = weights.ensure(entry, self.baked)
         source = weights.source(folder)
-        logger.info("Weights %s, first from %s", entry.name, source)
+        logger.info("Weights %s, downloaded from %s", entry.name, source)
         return folder, source
 
     def _make_room(self, size: int) -> None:
