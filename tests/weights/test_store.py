@@ -360,7 +360,7 @@ def test_tensors_are_read_one_by_one_in_the_order_asked(tmp_path: Path) -> None:
 def test_a_head_says_what_was_written_into_it(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(CONTENT)
     assert weights.metadata(tmp_path / "a.safetensors") == {"from": "upstream"}
-    assert weights.metadata(write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored) == {}
+    assert weights.metadata(write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored) == {"format": "pt"}
 
 
 def test_a_name_that_is_not_there_is_an_error_of_the_weights(tmp_path: Path) -> None:
