@@ -4,6 +4,8 @@ PORT ?= 8393
 PART ?= bench
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 COG_VERSION := 0.22.0
+ACTIONLINT_VERSION := 1.7.12
+PIP_AUDIT_VERSION := 2.10.1
 
 SHELL := /bin/bash
 VENV := .venv
@@ -17,6 +19,7 @@ SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.t
 FOLDER := models/$(MODEL)
 
 .PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights licences audit audit-lock actionlint
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -40,7 +43,17 @@ pin: $(VENV)/$(MODEL) ## Fetches weights that nobody published a checksum of, an
 vendor: $(WHEELS) ## Builds the wheel of shared/ into every model's vendor/, as `cog build` needs it.
 
 requirements: $(VENV)/uv ## Pins a model's requirements.txt anew from its requirements.in: MODEL=….
-	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL) >$(FOLDER)/requirements.txt.new
+	@mv $(FOLDER)/requirements.txt.new $(FOLDER)/requirements.txt
+
+check-requirements: $(VENV)/uv ## Tells whether every model's requirements.txt is what its requirements.in needs.
+	@for model in $(MODELS); do PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock.sh $$model $(WHEEL) || exit 1; done
+
+audit-lock: $(VENV)/uv ## Writes requirements-audit.txt: what the models' images install, with hashes.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/audit_lock.sh >requirements-audit.txt.new && mv requirements-audit.txt.new requirements-audit.txt
+
+audit: $(VENV)/uv ## Looks up known vulnerabilities of what the models' images install.
+	@$(UV) tool run --quiet pip-audit==$(PIP_AUDIT_VERSION) --disable-pip --require-hashes --requirement requirements-audit.txt
 
 schema: $(FOLDER)/vendor/$(WHEEL) ## Writes a model's openapi.json with Cog's own generator: MODEL=….
 	@tools/schema.sh $(MODEL) >$(FOLDER)/openapi.json.new && mv $(FOLDER)/openapi.json.new $(FOLDER)/openapi.json
@@ -49,6 +62,22 @@ build: $(FOLDER)/vendor/$(WHEEL) ## Builds a model's image with `cog build`, wit
 	@tools/check_cog.sh $(COG_VERSION)
 	@echo "Weights that are baked in:" && { ls -l $(FOLDER)/weights 2>/dev/null || echo "none; the container fetches at the first request"; }
 	cd $(FOLDER) && cog build -t $(MODEL)
+
+changed: ## Lists the models that the change since a commit can affect, as JSON: BASE=origin/main.
+	@$(PYTHON) tools/changed_models.py $(BASE)
+
+check-contract: ## Tells changes to the models' inputs and outputs that break callers: BASE=origin/main.
+	@test -n "$(BASE)" || { echo "Name the commit to compare with: make check-contract BASE=origin/main" >&2; exit 2; }
+	@$(PYTHON) tools/schema_compat.py $(BASE)
+
+smoke-weights: ## Fetches the weights that a model's smoke cases need into its folder: MODEL=….
+	@$(MAKE) --no-print-directory weights NAMES="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"
+
+smoke: $(VENV)/$(MODEL) ## Runs a model's smoke cases on a server on this machine: MODEL=… ARGS="--url URL --gpu".
+	@$(BIN)/python tools/smoke.py $(MODEL) $(ARGS)
+
+check-image: $(VENV)/$(MODEL) ## Checks the image that was built, and runs its smoke cases: MODEL=… IMAGE=… ARGS=--gpu.
+	@$(BIN)/python tools/check_image.py $(MODEL) $(IMAGE) $(ARGS)
 
 push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… IMAGE=registry/you/name.
 	@test -n "$(IMAGE)" || { echo "Name the image: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
@@ -64,8 +93,14 @@ soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's serv
 bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
-lint: $(VENV)/tests ## ruff and pyright.
+lint: $(VENV)/tests ## ruff, pyright, zizmor and, once `make actionlint` has installed it, actionlint.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/zizmor --quiet --offline .github
+	@if [ -x $(BIN)/actionlint ]; then $(BIN)/actionlint; else echo "actionlint is left out: \`make actionlint\` installs it, with Go."; fi
+
+# Not on the Python package index, but for a package that downloads it from GitHub while it is installed.
+actionlint: | $(VENV)/uv ## Builds actionlint with Go, for `make lint`.
+	GOBIN=$(CURDIR)/$(BIN) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
 
 format: $(VENV)/tests ## Formats the code.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
