@@ -19,7 +19,8 @@ SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.t
 FOLDER := models/$(MODEL)
 
 .PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
-.PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights licences audit audit-lock actionlint
+.PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
+.PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -64,11 +65,11 @@ build: $(FOLDER)/vendor/$(WHEEL) ## Builds a model's image with `cog build`, wit
 	cd $(FOLDER) && cog build -t $(MODEL)
 
 changed: ## Lists the models that the change since a commit can affect, as JSON: BASE=origin/main.
-	@$(PYTHON) tools/changed_models.py $(BASE)
+	@$(PYTHON) tools/changed_models.py "$$BASE"
 
 check-contract: ## Tells changes to the models' inputs and outputs that break callers: BASE=origin/main.
-	@test -n "$(BASE)" || { echo "Name the commit to compare with: make check-contract BASE=origin/main" >&2; exit 2; }
-	@$(PYTHON) tools/schema_compat.py $(BASE)
+	@test -n "$$BASE" || { echo "Name the commit to compare with: make check-contract BASE=origin/main" >&2; exit 2; }
+	@$(PYTHON) tools/schema_compat.py "$$BASE"
 
 smoke-weights: ## Fetches the weights that a model's smoke cases need into its folder: MODEL=….
 	@$(MAKE) --no-print-directory weights NAMES="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"
@@ -78,6 +79,28 @@ smoke: $(VENV)/$(MODEL) ## Runs a model's smoke cases on a server on this machin
 
 check-image: $(VENV)/$(MODEL) ## Checks the image that was built, and runs its smoke cases: MODEL=… IMAGE=… ARGS=--gpu.
 	@$(BIN)/python tools/check_image.py $(MODEL) $(IMAGE) $(ARGS)
+
+check-weights: $(VENV)/tests ## Tells what the catalogue of weights lacks, and licences that the READMEs leave out.
+	@PYTHONPATH=shared/src $(BIN)/python tools/check_weights.py
+
+check-sources: $(VENV)/tests ## Asks every address of the catalogue whether it still has its file.
+	@PYTHONPATH=shared/src $(BIN)/python tools/weights_online.py
+
+check-cog: ## Tells whether there is a newer Cog than the one that is used here.
+	@tools/newest_cog.sh $(COG_VERSION)
+
+licences: $(VENV)/tests ## Writes THIRD_PARTY.md from the packages' metadata and the catalogue of weights.
+	@PYTHONPATH=shared/src $(BIN)/python tools/licences.py >THIRD_PARTY.md.new && mv THIRD_PARTY.md.new THIRD_PARTY.md
+
+release-names: ## Prints the model and the version of a release tag: TAG=real-esrgan/v1.0.0.
+	@$(PYTHON) tools/release.py names "$$TAG"
+
+release-notes: ## Prints what CHANGELOG.md says of a release: TAG=real-esrgan/v1.0.0.
+	@$(PYTHON) tools/release.py notes "$$TAG"
+
+publish: ## Pushes the image that was built and prints its digest: MODEL=… IMAGE=registry/you/name VERSION=1.0.0.
+	@test -n "$(IMAGE)" -a -n "$(VERSION)" || { echo "Name both: make publish MODEL=$(MODEL) IMAGE=registry/you/name VERSION=1.0.0" >&2; exit 2; }
+	@tools/publish.sh $(MODEL) $(IMAGE) $(VERSION)
 
 push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… IMAGE=registry/you/name.
 	@test -n "$(IMAGE)" || { echo "Name the image: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
@@ -93,10 +116,11 @@ soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's serv
 bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
-lint: $(VENV)/tests ## ruff, pyright, zizmor and, once `make actionlint` has installed it, actionlint.
+lint: $(VENV)/tests ## ruff, pyright, shellcheck, zizmor, and actionlint once `make actionlint` has installed it.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/zizmor --quiet --offline .github
-	@if [ -x $(BIN)/actionlint ]; then $(BIN)/actionlint; else echo "actionlint is left out: \`make actionlint\` installs it, with Go."; fi
+	@if [ -x $(BIN)/actionlint ]; then PATH="$(CURDIR)/$(BIN):$$PATH" actionlint; else echo "actionlint is left out: \`make actionlint\` installs it, with Go."; fi
 
 # Not on the Python package index, but for a package that downloads it from GitHub while it is installed.
 actionlint: | $(VENV)/uv ## Builds actionlint with Go, for `make lint`.

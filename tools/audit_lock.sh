@@ -3,6 +3,6 @@
 # Usage: tools/audit_lock.sh
 set -euo pipefail
 echo "# Made by \`make audit-lock\` from models/*/requirements.txt, for \`make audit\`."
-grep --no-filename == models/*/requirements.txt | sort -u |
+grep --no-filename '==' models/*/requirements.txt | sort -u |
   uv pip compile --quiet --no-header --no-annotate --no-deps --generate-hashes --no-emit-index-url --no-emit-find-links \
     --python-version 3.11 --python-platform x86_64-unknown-linux-gnu -

@@ -5,7 +5,7 @@
 set -euo pipefail
 model=$1 wheel=$2
 pinned=models/$model/requirements.txt
-if ! tools/lock.sh "$model" "$wheel" --constraints <(grep == "$pinned") | diff "$pinned" -; then
+if ! tools/lock.sh "$model" "$wheel" --constraints <(grep '==' "$pinned") | diff "$pinned" -; then
   echo "$pinned is not current: run \`make requirements MODEL=$model\`" >&2
   exit 1
 fi

@@ -76,7 +76,7 @@ def read(path: Path) -> Smoke:
 
 
 def run(model: str, url: str, cases: Iterable[Case]) -> int:
-    """Runs the cases against a server that is READY and prints how each ended; returns how many did not as they must."""
+    """Runs the cases against a server that is READY, prints how each ended, and returns how many failed."""
     failed = 0
     for case in cases:
         begun = time.monotonic()

@@ -26,6 +26,8 @@ class File:
     """Bytes; None where nobody has published it."""
     sha256: str | None = None
     """None where nobody has published it; the file then cannot be verified."""
+    unpublished: str | None = None
+    """Which of size and SHA-256 nobody has published."""
 
     @property
     def is_pickle(self) -> bool:
