@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import pairwise
 
 import torch
@@ -68,6 +69,14 @@ class Span:
     def widened(self, halo: int, limits: Span) -> Span:
         """The span with its halo, as far as the limits go."""
         return Span(max(self.start - halo, limits.start), min(self.end + halo, limits.end))
+
+    def scaled(self, factor: Fraction) -> Span:
+        """The same part of a map that is larger by a factor; start and end must come out whole."""
+        return Span(int(self.start * factor), int(self.end * factor))
+
+    def contains(self, other: Span) -> bool:
+        """Whether the other span lies in this one."""
+        return self.start <= other.start and other.end <= self.end
 
     def within(self, other: Span) -> slice:
         """Where this span lies, counted from the start of another."""
