@@ -1,9 +1,10 @@
-"""Checks the catalogue of weights, and that the READMEs state its licences.
+"""Checks that the catalogue of weights is complete, and that the READMEs state its licences.
 
 Usage: python tools/check_weights.py
 
-Prints all that is wrong: an entry without origin or licence; a file without size or SHA-256 that does not say so; an
-entry that no model uses; a licence that the README of a model that uses it, or its row in the README, leaves out.
+Lists all problems: entries without origin or licence, files without size or SHA-256 that are not marked as unpublished,
+entries that no model uses, licences that the README of a model does not name, and models with non-commercial weights
+that are not marked in the main README.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ NON_COMMERCIAL = "non-commercial"
 
 
 def problems(weights: Catalogue, root: Path) -> list[str]:
-    """A sentence for all that is wrong with a catalogue and the READMEs below root."""
+    """All problems of a catalogue and of the READMEs in root, one sentence each."""
     used = {name for names in weights.models.values() for name in names}
     found = [said for entry in weights.entries.values() for said in _of_entry(entry)]
     found += [f"{name} is used by no model." for name in weights.entries if name not in used]
@@ -35,8 +36,9 @@ def _of_entry(entry: Entry) -> Iterator[str]:
         missing = _missing(file)
         if missing != (file.unpublished or ""):
             yield (
-                f"{entry.name}: {file.path} lacks {missing or 'nothing'}, and says that "
-                f"{file.unpublished or 'nothing'} is unpublished."
+                f"{entry.name}: {file.path} has no {missing} in the catalogue, but unpublished is {file.unpublished!r}."
+                if missing
+                else f"{entry.name}: {file.path} is complete, but unpublished is {file.unpublished!r}."
             )
 
 
@@ -46,17 +48,18 @@ def _missing(file: File) -> str:
 
 
 def _unstated(weights: Catalogue, model: str, root: Path) -> Iterator[str]:
-    """What the model's README and the row of the model in the README of all do not say of its licences."""
+    """What the model's own README and its row in the main README do not say about its licences."""
     own = root / "models" / model / "README.md"
+    text = re.sub(r"\s+", " ", own.read_text())
+    words = licences(weights, model)
+    yield from (f"{own.relative_to(root)} does not name the licence {word}." for word in words if word not in text)
     rows = [line for line in (root / "README.md").read_text().splitlines() if line.startswith(f"| [{model}](")]
-    for words in licences(weights, model):
-        for place, text in ((own, own.read_text()), (root / "README.md", "\n".join(rows))):
-            if words not in re.sub(r"\s+", " ", text):
-                yield f"{place.relative_to(root)} does not say that weights of {model} are {words}."
+    if NON_COMMERCIAL in words and not any(NON_COMMERCIAL in row for row in rows):
+        yield f"The row of {model} in README.md does not say that some of its weights are {NON_COMMERCIAL}."
 
 
 def licences(weights: Catalogue, model: str) -> list[str]:
-    """The licences of a model's weights, each once, up to their exceptions, and whether one is non-commercial."""
+    """The licences of a model's weights, each once and without exceptions, and "non-commercial" if one says so."""
     entries = [weights.entries[name] for name in weights.models[model]]
     words = [entry.licence.partition(",")[0] for entry in entries]
     words += [NON_COMMERCIAL for entry in entries if entry.non_commercial or NON_COMMERCIAL in entry.licence]

@@ -16,6 +16,9 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.faces.detection import SMALLEST_FOUND
+from upscaling.portraits import codeformer
+from upscaling.portraits.gfpgan import VERSIONS
 from upscaling.superres.swinir import NOISES, TaskType
 from upscaling.superres.upscalers import TWINS
 
@@ -45,8 +48,12 @@ class Model:
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles change no pixel: a diffusion model sees each of them on its own."""
-        return "upscaling.diffusion" not in self.text("run.py")
+        """Whether the tile size never changes the result.
+
+        All networks of `superres` are tiled exactly. Diffusion redraws tiles one by one, so a model is exact if it does
+        not use the room `diffusion`. Only run.py can: tests/test_structure.py checks that no other room imports it.
+        """
+        return not any(name.startswith("upscaling.diffusion") for name in imports(self.text("run.py")))
 
     def text(self, file: str) -> str:
         return (self.folder / file).read_text()
@@ -65,6 +72,15 @@ class Model:
         return dict(sorted(schema["Input"]["properties"].items(), key=lambda field: field[1]["x-order"]))
 
 
+def imports(code: str) -> set[str]:
+    """The full names of everything that a file imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return modules | {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
 MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
@@ -74,8 +90,22 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_there_are_models() -> None:
-    assert set(MODELS) >= {"real-esrgan", "swinir"}
+    assert set(MODELS) >= {"codeformer", "gfpgan", "real-esrgan", "swinir"}
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import upscaling.diffusion",
+        "from upscaling import diffusion",
+        "from upscaling.diffusion import redraw",
+        "from upscaling.diffusion.redraw import redraw",
+    ],
+)
+def test_every_import_of_diffusion_is_found(line: str) -> None:
+    assert any(name.startswith("upscaling.diffusion") for name in imports(f"import os\n{line}"))
+    assert not any(name.startswith("upscaling.diffusion") for name in imports(f"import os  # not {line}"))
 
 
 def test_folder_has_its_files(model: Model) -> None:
@@ -173,12 +203,12 @@ def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
 def test_common_inputs_are_described_alike(model: Model) -> None:
     first = Model(MODELS[0])
     common = [name for name in TAIL if name != "tile_size"]
-    assert [model.inputs[name]["description"] for name in common] == [
-        first.inputs[name]["description"] for name in common
+    assert [model.inputs[name]["description"].replace("upscale", "scale") for name in common] == [
+        first.inputs[name]["description"].replace("upscale", "scale") for name in common
     ]
 
 
-def test_tiles_of_exact_models_and_of_no_others_are_said_to_change_nothing(model: Model) -> None:
+def test_exact_models_and_no_others_say_that_tiles_never_change_the_result(model: Model) -> None:
     (row,) = [line for line in model.text("README.md").splitlines() if line.startswith("| `tile_size` |")]
     described = model.inputs["tile_size"]["description"]
     assert ("never changes the result" in described, "never changes the result" in row) == (model.is_exact,) * 2
@@ -195,7 +225,7 @@ def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
 
 
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    names = [entry.name for entry in weights.of_model("real-esrgan")]
+    names = [entry.name for entry in weights.of_model("real-esrgan") if not entry.for_faces]
     assert set(TWINS.values()) <= set(names)
     assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
 
@@ -203,6 +233,36 @@ def test_networks_to_choose_are_those_of_the_catalogue() -> None:
 def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
     assert choices(Model("swinir"), "task_type") == list(TaskType)
     assert choices(Model("swinir"), "noise") == list(NOISES)
+
+
+def test_networks_for_faces_to_choose_are_those_of_the_catalogue() -> None:
+    restorers = {
+        name: [entry.name for entry in weights.of_model(name) if entry.for_faces][2:]
+        for name in ("real-esrgan", "gfpgan", "codeformer")
+    }
+    assert choices(Model("real-esrgan"), "face_model") == restorers["real-esrgan"]
+    assert choices(Model("gfpgan"), "version") == list(VERSIONS)
+    assert list(VERSIONS.values()) == restorers["gfpgan"]
+    assert restorers["codeformer"] == [codeformer.RESTORER]
+
+
+def test_inputs_of_faces_are_the_same_everywhere() -> None:
+    names = ("face_strength", "only_center_face", "min_face_size")
+    first, *others = (
+        {name: {key: value for key, value in Model(model).inputs[name].items() if key != "x-order"} for name in names}
+        for model in ("real-esrgan", "gfpgan", "codeformer")
+    )
+    assert others == [first, first]
+    assert first["min_face_size"]["minimum"] == SMALLEST_FOUND
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_for_non_commercial_use_are_marked_wherever_a_model_is_chosen(name: str) -> None:
+    restricted = [entry for entry in weights.of_model(name) if entry.non_commercial]
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| [{name}](")]
+    head = "".join(Model(name).text("README.md").splitlines(keepends=True)[:5])
+    marked = {"non-commercial use only" in text.lower() for text in (row, head, Model(name).text("cog.yaml"))}
+    assert marked == {bool(restricted)}
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -77,13 +77,11 @@ def test_every_project_lists_entries_that_there_are() -> None:
 
 
 def test_entries_are_found_by_model_in_its_order() -> None:
-    assert [entry.name for entry in weights.of_model("real-esrgan")] == [
-        "RealESRGAN_x4plus",
+    assert [entry.name for entry in weights.of_model("codeformer")] == [
         "RealESRGAN_x2plus",
-        "RealESRGAN_x4plus_anime_6B",
-        "realesr-general-x4v3",
-        "realesr-general-wdn-x4v3",
-        "realesr-animevideov3",
+        "detection_Resnet50_Final",
+        "parsing_parsenet",
+        "codeformer",
     ]
     assert len(weights.of_model("swinir")) == 16
     assert weights.of_model("no-such-model") == ()

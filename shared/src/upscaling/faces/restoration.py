@@ -21,6 +21,7 @@ from upscaling.faces.arch.codebook import GivenCode, NearestCode
 from upscaling.faces.arch.modulated import use_plain_convolutions
 from upscaling.faces.tensors import to_pixels, to_tensor
 from upscaling.images.image import Pixels
+from upscaling.runtime.memory import is_out_of_memory, release
 
 logger = logging.getLogger(__name__)
 
@@ -75,12 +76,24 @@ def restore(
     """
     for first in range(0, len(crops), BATCH):
         batch = crops[first : first + BATCH]
-        for crop, face in zip(batch, _restored(batch, load(dtype), fidelity), strict=True):
+        for crop, face in zip(batch, _all_or_each(batch, load(dtype), fidelity), strict=True):
             if face is None and dtype is not torch.float32:
                 (face,) = _restored([crop], load(torch.float32), fidelity)
             if face is None:
                 logger.warning("A face is left as it is: the network made NaN or infinity of it, in fp32 too.")
             yield face
+
+
+def _all_or_each(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> list[Pixels | None]:
+    """As `_restored`, one face at a time where memory does not hold all of them."""
+    try:
+        return _restored(crops, restorer, fidelity)
+    except (RuntimeError, MemoryError) as error:
+        if len(crops) == 1 or not is_out_of_memory(error):
+            raise
+    logger.info("Memory ran out for %d faces at once; they are restored one at a time.", len(crops))
+    release(restorer.device)
+    return [face for crop in crops for face in _restored([crop], restorer, fidelity)]
 
 
 def _restored(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> list[Pixels | None]:

@@ -1,4 +1,4 @@
-"""Reading, writing and resampling pictures of any orientation, profile, depth, with or without alpha."""
+"""Reads, writes and resamples pictures of any orientation, profile and depth, with or without alpha."""
 
 from upscaling.images.decode import Header, decode, probe
 from upscaling.images.encode import OutputFormat, check_output, encode

@@ -30,10 +30,22 @@ class TileSize:
         return self.band or self.height
 
 
+# Feature maps that are this much larger than the tile are still as fast with the whole of it.
+_FREE_INNER_SCALE = 2
+
 # Measured fastest: on a CPU the tile that stays in its caches. On a GPU, not measured yet, one that fills it.
 _AUTOMATIC_TILES = {"cpu": 192, "cuda": 1024}  # pixels a side
 # Bands are as wide as the picture, so a wide one gets lower ones: of 64 channels in fp32, 128 and 512 MiB.
 _BAND_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 21}
+
+
+def side_for(inner_scale: int, side: int) -> int:
+    """The side of a tile for a stage with larger feature maps inside, whose memory grows with their area.
+
+    Never below SMALLEST_TILE for that reason. For x4plus on a CPU with AMX, half the side makes the stage at four
+    times the size twice as fast.
+    """
+    return max(side * _FREE_INNER_SCALE // max(inner_scale, _FREE_INNER_SCALE), min(side, SMALLEST_TILE))
 
 
 def check_tile_size(requested: int) -> None:

@@ -18,7 +18,7 @@ from upscaling.runtime.memory import is_out_of_memory, release
 from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network, Stage
 from upscaling.superres.tiling.buffer import Band, Patch, RowBuffer, joined
-from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, windows
+from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, side_for, windows
 from upscaling.superres.tiling.plan import Plan, StagePlan
 
 
@@ -142,8 +142,9 @@ class _Runner:
     def _area(self, rows: Span, columns: Span) -> Iterator[Patch]:
         """Any part of the output, from as many tiles as the budget takes."""
         stage, budget = self.stage, replace(self.budget)
-        down = windows(rows, stage.halo, self.plan.input_rows, budget.height, stage.align)
-        across = windows(columns, stage.halo, self.plan.columns, budget.width, stage.align)
+        height, width = side_for(stage.inner_scale, budget.height), side_for(stage.inner_scale, budget.width)
+        down = windows(rows, stage.halo, self.plan.input_rows, height, stage.align)
+        across = windows(columns, stage.halo, self.plan.columns, width, stage.align)
         for above, left in product(down, across):
             fits = self.budget == budget  # it may have shrunk at the tile before
             yield from self._tile(above, left) if fits else self._area(above.kept, left.kept)
