@@ -13,19 +13,6 @@ from upscaling.weights.catalogue import Entry, File, address, catalogue
 
 ENTRIES = catalogue().entries
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# Of the published files, those that no source gives a checksum of; `make pin` may have written one down.
-UNPUBLISHED = {
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise15",
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise25",
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise50",
-    "005_colorDN_DFWB_s128w8_SwinIR-M_noise50",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg10",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg20",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg30",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg40",
-    "006_colorCAR_DFWB_s126w7_SwinIR-M_jpeg30",
-    "more_details",
-}
 KINDS = ("checkpoint", "controlnet", "vae", "lora")
 # Projects that are listed before their folder is there.
 BEGUN = {"ultimate-sd-upscale"}
@@ -71,10 +58,6 @@ def test_paths_stay_in_the_folder_of_their_entry_and_apart(entry: Entry) -> None
     assert len({*stored, "manifest.json"}) == len(stored) + 1
 
 
-def test_only_what_nobody_published_cannot_be_verified(entry: Entry) -> None:
-    assert entry.is_verifiable or entry.name in UNPUBLISHED
-
-
 def test_no_two_files_have_the_same_checksum() -> None:
     sums = [file.sha256 for entry in ENTRIES.values() for file in entry.files if file.sha256 is not None]
     assert len(set(sums)) == len(sums)
@@ -98,7 +81,7 @@ def test_what_diffusion_models_use_has_its_kind() -> None:
     found = {kind: [entry.name for entry in weights.of_model("ultimate-sd-upscale", kind)] for kind in KINDS}
     assert all(found.values())
     assert len(weights.of_model("ultimate-sd-upscale")) == 4 + sum(map(len, found.values()))
-    assert {entry.kind for entry in ENTRIES.values()} == {None, *KINDS}
+    assert {entry.kind for entry in ENTRIES.values()} == {"superres", "face", *KINDS}
 
 
 def test_every_project_lists_entries_that_there_are() -> None:

@@ -26,6 +26,8 @@ class File:
     """Bytes; None if it has not been published."""
     sha256: str | None = None
     """None if it has not been published; the file then cannot be verified."""
+    unpublished: str | None = None
+    """Which of size and SHA-256 have not been published."""
 
     @property
     def is_pickle(self) -> bool:
