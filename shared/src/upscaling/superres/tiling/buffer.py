@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,14 @@ class Patch:
     """(1, channels, rows, columns)."""
 
 
-Band = tuple[Patch, ...]
-"""Patches that together cover consecutive rows over the whole width. Joining them would take another copy."""
+@dataclass(frozen=True)
+class Band:
+    """Consecutive rows of a feature map over the whole width, as patches. Joining them would take another copy."""
+
+    rows: Span
+    columns: Span
+    patches: Iterator[Patch]
+    """Computed one at a time, as they are taken."""
 
 
 class RowBuffer:
@@ -33,20 +39,24 @@ class RowBuffer:
         self.end = start
         """The first row that has not arrived yet."""
 
-    def append(self, band: Band) -> None:
-        """Adds the next rows."""
-        self._patches.extend(band)
-        self.end = max(patch.rows.end for patch in band)
+    def append(self, patch: Patch) -> None:
+        """Adds a part of the next rows."""
+        self._patches.append(patch)
+        self.end = max(self.end, patch.rows.end)
 
     def drop_before(self, row: int) -> None:
         """Forgets all rows above `row`."""
-        self._patches = [_below(patch, row) for patch in self._patches if patch.rows.end > row]
+        cut = [patch for patch in self._patches if patch.rows.start < row < patch.rows.end]
+        kept = [patch for patch in self._patches if patch.rows.start >= row]
+        if cut:
+            # Views would keep whole patches alive, and one copy for each would leave the heap in small pieces.
+            rows, columns = Span(row, max(patch.rows.end for patch in cut)), Span(0, self._width)
+            kept.insert(0, Patch(rows, columns, self.window(rows, columns)))
+        self._patches = kept
 
     def window(self, rows: Span, columns: Span) -> torch.Tensor:
         """A tile of rows that are all here, as memory of its own; beyond the width the columns begin again."""
-        like = self._patches[0].values
-        shape = (1, like.shape[1], len(rows), len(columns))
-        tile = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+        tile = _empty(self._patches[0].values, rows, columns)
         for shift in range(columns.start // self._width * self._width, columns.end, self._width):
             for patch in self._patches:
                 _copy(patch, shift, tile, rows, columns)
@@ -61,25 +71,22 @@ class RowBuffer:
 
 
 def joined(band: Band) -> torch.Tensor:
-    """The band in one piece, (1, channels, rows, width)."""
-    rows, columns = _hull(patch.rows for patch in band), _hull(patch.columns for patch in band)
-    buffer = RowBuffer(columns.end, rows.start)
-    buffer.append(band)
-    return buffer.view(rows, columns)
+    """The band in one piece, (1, channels, rows, columns)."""
+    whole: torch.Tensor | None = None
+    for patch in band.patches:
+        if patch.rows == band.rows and patch.columns == band.columns:
+            whole = patch.values
+            continue
+        if whole is None:
+            whole = _empty(patch.values, band.rows, band.columns)
+        _copy(patch, 0, whole, band.rows, band.columns)
+    assert whole is not None
+    return whole
 
 
-def _hull(spans: Iterable[Span]) -> Span:
-    starts, ends = zip(*((span.start, span.end) for span in spans), strict=True)
-    return Span(min(starts), max(ends))
-
-
-def _below(patch: Patch, row: int) -> Patch:
-    if patch.rows.start >= row:
-        return patch
-    rows = Span(row, patch.rows.end)
-    # A view would keep the whole patch alive.
-    values = patch.values[:, :, rows.within(patch.rows)].clone(memory_format=torch.channels_last)
-    return Patch(rows, patch.columns, values)
+def _empty(like: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    shape = (1, like.shape[1], len(rows), len(columns))
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _copy(patch: Patch, shift: int, tile: torch.Tensor, rows: Span, columns: Span) -> None:

@@ -85,7 +85,8 @@ def _whole(bands: Iterator[torch.Tensor], plan: Plan) -> Iterator[Band]:
     row, columns = plan.input_rows.start, Span(0, plan.input_width)
     for band in bands:
         rows = Span(row, row + band.shape[2])
-        yield (Patch(rows, columns, band),)
+        yield Band(rows, columns, iter([Patch(rows, columns, band)]))
+        del band  # this frame stays alive while the stages work
         row = rows.end
 
 
@@ -111,10 +112,13 @@ class _Runner:
 
     def bands(self, entering: Iterator[Band]) -> Iterator[Band]:
         done = self.plan.output_rows.start
+        columns = Span(0, self.plan.width).scaled(self.stage.scale)
         for band in entering:
-            for rows in (self.rows, *self.saves):
-                rows.append(band)
-            del band  # this frame stays alive while the next stage works
+            for patch in band.patches:
+                for rows in (self.rows, *self.saves):
+                    rows.append(patch)
+                del patch  # this frame stays alive while the next stage works
+            del band
             ready = self._ready()
             # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
             if ready - done < self.stage.halo and ready < self.plan.output_rows.end:
@@ -122,7 +126,7 @@ class _Runner:
             while done < ready:
                 span = pieces(Span(done, ready), self.rows_at_once, self.stage.align)[0]
                 done = span.end
-                yield self._band(span)
+                yield Band(span.scaled(self.stage.scale), columns, self._band(span))
 
     def _ready(self) -> int:
         if self.rows.end == self.plan.input_rows.end:
@@ -130,14 +134,12 @@ class _Runner:
         aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
         return min(aligned, self.plan.output_rows.end)
 
-    def _band(self, rows: Span) -> Band:
-        with torch.inference_mode():
-            band = tuple(self._area(rows, Span(0, self.plan.width)))
-        # Before it is handed on: all later stages work on it while this one waits.
+    def _band(self, rows: Span) -> Iterator[Patch]:
+        yield from self._area(rows, Span(0, self.plan.width))
+        # Before the later stages work on it, while this one waits.
         self.rows.drop_before(rows.end - self.stage.halo)
         if self.skip is not None:
             self.skip.drop_before(rows.end)
-        return band
 
     def _area(self, rows: Span, columns: Span) -> Iterator[Patch]:
         """Any part of the output, from as many tiles as the budget takes."""
@@ -166,6 +168,7 @@ class _Runner:
         self.budget.halve()
         yield from self._area(rows.kept, columns.kept)
 
+    @torch.inference_mode()
     def _compute(self, rows: Window, columns: Window) -> torch.Tensor:
         stage = self.stage
         out = stage.run(self.rows.window(rows.taken, columns.taken))
