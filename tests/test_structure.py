@@ -24,7 +24,7 @@ ONLY = {
     "superres.networks": {"errors"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
-    "faces": {"errors", "images", "runtime.memory"},
+    "faces": {"errors", "images", "runtime", "superres.networks"},
     "portraits": {"errors", "values", "images", "weights", "runtime", "superres", "faces"},
     "diffusion": {"errors"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},

@@ -41,7 +41,7 @@ def networks(detector: Detector, run: Run) -> FaceNetworks:
     return FaceNetworks(
         detector=lambda: detector,
         parser=lambda: Parser(Skin(), torch.float32, CPU),
-        restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU),
+        restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU, batch=4),
         dtype=torch.float32,
     )
 
