@@ -114,7 +114,7 @@ def centre(pixels: Pixels) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("target", [(120, 160), (150, 200), (60, 80), (45, 60), (24, 32), (61, 83)])
-def test_nothing_moves(target: Size) -> None:
+def test_the_picture_does_not_shift(target: Size) -> None:
     y, x = np.mgrid[0:60, 0:80]
     blob = np.exp(-((y - 25.3) ** 2 + (x - 44.8) ** 2) / (2 * 5.0**2)) * 60_000
     pixels = np.rint(blob).astype(np.uint16)[..., None]

@@ -145,7 +145,7 @@ def test_denoise_strength_goes_from_the_twin_to_the_network(server: Client, cach
 
 def test_denoise_strength_of_a_network_without_is_refused(server: Client) -> None:
     message = server.failure(image=PICTURE, model=FASTEST, denoise_strength=0.5)
-    assert message == f"E_INPUT: denoise_strength is 0.5, and {FASTEST} has none. Leave it out."
+    assert message == f"E_INPUT: denoise_strength is 0.5, but {FASTEST} has no such setting. Leave it out."
 
 
 def test_second_pass_is_the_result_sent_again(server: Client) -> None:

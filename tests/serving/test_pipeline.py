@@ -154,9 +154,7 @@ def test_a_network_for_grey_is_given_grey_and_a_log_line_says_so(
         made = process(source, tmp_path, output, denoise, figures.__setitem__, Progress(), prepare)
     result = opened(made.read_bytes())
     assert (result.mode, result.size) == (mode, (10, 7))
-    assert caplog.messages == [
-        "The picture is in colour and Grayscale Image Denoising takes grey only: it is converted to grey."
-    ]
+    assert caplog.messages == ["Grayscale Image Denoising accepts only grey. The picture is converted to grey."]
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpg", "webp"])

@@ -65,8 +65,8 @@ def enhance_faces(
     """The faces to paste, and one outcome for each face that was found, in the same order.
 
     reach is called with the share of the faces that are done, 0–1. A picture without faces gives none of both, with a
-    line in the log. Raises E_NONFINITE where the network fails for every face, E_MEMORY where memory runs out for one
-    face alone, and what `detect` raises.
+    line in the log. Raises E_NONFINITE if the network fails for every face, E_MEMORY if memory runs out for a single
+    face, and what `detect` raises.
     """
     with memory_errors_coded("the faces", "Send a smaller picture."):
         return _enhanced(image, networks, options, reach)

@@ -87,7 +87,8 @@ class _Convolution(nn.Sequential):
     def fold(self) -> None:
         """Puts the normalisation into the weights of the convolution."""
         if "norm" in self._modules:
-            self.conv2d = fuse_conv_bn_eval(self.conv2d, cast(_Normalisation, self.norm).norm)
+            convolution = cast(nn.Conv2d, self._modules["conv2d"])
+            self.conv2d = fuse_conv_bn_eval(convolution, cast(_Normalisation, self._modules["norm"]).norm)
             del self.norm
 
 
