@@ -1,4 +1,4 @@
-"""Prints THIRD_PARTY.md: the licences of what the models' images install, and of the weights that they use.
+"""Prints THIRD_PARTY.md: the licences of the packages in the images, and of the weights.
 
 Usage: python tools/licences.py
 
@@ -20,7 +20,7 @@ _HEAD = """# Third-party licences
 Made by `make licences`; do not edit.
 
 ## Packages
-What the images install beside Cog's base image, by the packages' own metadata.
+The packages in the images beside those of Cog's base image, with the licences in their metadata.
 
 | package | version | licence | models |
 |---|---|---|---|"""
