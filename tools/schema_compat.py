@@ -29,7 +29,7 @@ def breaking_changes(before: Contract, after: Contract) -> list[str]:
     found: list[str] = []
     for name, old in before.inputs.items():
         new = after.inputs.get(name)
-        found += [f"{name} was removed."] if new is None else [f"{name}{said}" for said in _changes(old, new)]
+        found += [f"{name} was removed."] if new is None else [f"{name}: {said}" for said in _changes(old, new)]
     found += [
         f"{name} is new and required."
         for name, new in after.inputs.items()
@@ -42,22 +42,22 @@ def breaking_changes(before: Contract, after: Contract) -> list[str]:
 
 def _changes(old: Input, new: Input) -> Iterator[str]:
     if (old.type, old.format) != (new.type, new.format):
-        yield f"'s type changed from {_kind(old)} to {_kind(new)}."
+        yield f"the type changed from {_kind(old)} to {_kind(new)}."
     if old.required != new.required and new.required:
-        yield " is now required."
+        yield "it is now required."
     elif not old.required and not new.required and not _is_same(old.default, new.default):
-        yield f"'s default changed from {_value(old.default)} to {_value(new.default)}."
+        yield f"the default changed from {_value(old.default)} to {_value(new.default)}."
     if new.minimum is not None and (old.minimum is None or new.minimum > old.minimum):
-        yield f"'s minimum changed from {_bound(old.minimum)} to {_bound(new.minimum)}."
+        yield f"the minimum changed from {_bound(old.minimum)} to {_bound(new.minimum)}."
     if new.maximum is not None and (old.maximum is None or new.maximum < old.maximum):
-        yield f"'s maximum changed from {_bound(old.maximum)} to {_bound(new.maximum)}."
+        yield f"the maximum changed from {_bound(old.maximum)} to {_bound(new.maximum)}."
     if new.choices is not None:
         if old.choices is None:
-            yield f" accepted every value and now accepts only {', '.join(map(_value, new.choices))}."
+            yield f"it accepted every value and now accepts only {', '.join(map(_value, new.choices))}."
         else:
             lost = [choice for choice in old.choices if choice not in new.choices]
             if lost:
-                yield f" no longer accepts {', '.join(map(_value, lost))}."
+                yield f"it no longer accepts {', '.join(map(_value, lost))}."
 
 
 def _kind(one: Input) -> str:

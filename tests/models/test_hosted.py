@@ -95,4 +95,4 @@ def test_a_bound_of_our_own_is_no_difference_but_a_tighter_one_is() -> None:
     same = replace(theirs, inputs={**theirs.inputs, "b": Input("number", default=1, minimum=0, maximum=4)})
     assert broken(theirs, same) == set()
     tighter = replace(theirs, inputs={**theirs.inputs, "a": Input("number", default=1, maximum=9)})
-    assert broken(theirs, tighter) == {"a's maximum changed from 10 to 9."}
+    assert broken(theirs, tighter) == {"a: the maximum changed from 10 to 9."}

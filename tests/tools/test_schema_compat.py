@@ -52,25 +52,25 @@ def told(change: Callable[[Schema, Schema], object]) -> list[str]:
     ("change", "said"),
     [
         (lambda inputs, _: inputs.pop("steps"), "steps was removed."),
-        (lambda inputs, _: inputs["steps"].update(type="string"), "steps's type changed from integer to string."),
-        (lambda inputs, _: inputs["image"].pop("format"), "image's type changed from string (uri) to string."),
-        (lambda inputs, _: inputs["scale"].update(minimum=1), "scale's minimum changed from 0 to 1."),
-        (lambda inputs, _: inputs["scale"].update(maximum=9.5), "scale's maximum changed from 10 to 9.5."),
-        (lambda inputs, _: inputs["steps"].update(minimum=0), "steps's minimum changed from none to 0."),
-        (lambda inputs, _: inputs["steps"].update(maximum=0), "steps's maximum changed from none to 0."),
-        (lambda _, schemas: schemas["mode"]["enum"].remove("slower"), 'mode no longer accepts "slower".'),
+        (lambda inputs, _: inputs["steps"].update(type="string"), "steps: the type changed from integer to string."),
+        (lambda inputs, _: inputs["image"].pop("format"), "image: the type changed from string (uri) to string."),
+        (lambda inputs, _: inputs["scale"].update(minimum=1), "scale: the minimum changed from 0 to 1."),
+        (lambda inputs, _: inputs["scale"].update(maximum=9.5), "scale: the maximum changed from 10 to 9.5."),
+        (lambda inputs, _: inputs["steps"].update(minimum=0), "steps: the minimum changed from none to 0."),
+        (lambda inputs, _: inputs["steps"].update(maximum=0), "steps: the maximum changed from none to 0."),
+        (lambda _, schemas: schemas["mode"]["enum"].remove("slower"), 'mode: it no longer accepts "slower".'),
         (
             lambda inputs, _: (
                 inputs["steps"].update(allOf=[{"$ref": "#/components/schemas/n"}])
                 or _.update(n={"type": "integer", "enum": [20, 30]})
             ),
-            "steps accepted every value and now accepts only 20, 30.",
+            "steps: it accepted every value and now accepts only 20, 30.",
         ),
-        (lambda inputs, _: inputs["scale"].update(default=2), "scale's default changed from 4 to 2."),
-        (lambda inputs, _: inputs["mode"].update(default="fast"), 'mode\'s default changed from "slow" to "fast".'),
-        (lambda inputs, _: inputs["seed"].update(default=0), "seed's default changed from none to 0."),
-        (lambda inputs, _: inputs["sharp"].update(default=0), "sharp's default changed from false to 0."),
-        (lambda _, schemas: schemas["Input"]["required"].append("steps"), "steps is now required."),
+        (lambda inputs, _: inputs["scale"].update(default=2), "scale: the default changed from 4 to 2."),
+        (lambda inputs, _: inputs["mode"].update(default="fast"), 'mode: the default changed from "slow" to "fast".'),
+        (lambda inputs, _: inputs["seed"].update(default=0), "seed: the default changed from none to 0."),
+        (lambda inputs, _: inputs["sharp"].update(default=0), "sharp: the default changed from false to 0."),
+        (lambda _, schemas: schemas["Input"]["required"].append("steps"), "steps: it is now required."),
         (
             lambda inputs, schemas: (
                 inputs.update(mask={"type": "string", "x-order": 6}) or schemas["Input"]["required"].append("mask")
