@@ -18,7 +18,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: help demo face-overlay predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
 .PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint
 .DEFAULT_GOAL := help
@@ -28,6 +28,9 @@ help: ## Lists these commands.
 
 demo: $(VENV)/real-esrgan ## Enlarges the sample photo by four; leaves the result in output/.
 	@$(BIN)/python tools/demo.py output
+
+face-overlay: $(VENV)/tests ## Draws what each step does to the faces of two pictures, into output/.
+	@PYTHONPATH=shared/src $(BIN)/python tools/face_overlay.py output
 
 predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@photo.jpg -i scale=2 -o out.png".
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
@@ -113,7 +116,7 @@ test: $(VENV)/tests ## Runs all tests.
 soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large or start; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
 lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint after `make actionlint`.

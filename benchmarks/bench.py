@@ -1,6 +1,7 @@
 """Ours beside the others: the same weights, picture and output; written to benchmarks/README.md.
 
-Usage: python benchmarks/bench.py MODEL [--size PIXELS] [--pairs 5] [--minutes 25] [--contenders NAME …] [--no-write]
+Usage: python benchmarks/bench.py MODEL [--size PIXELS] [--pairs 5] [--minutes 25] [--contenders NAME …]
+       [--pictures NAME …] [--no-write]
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from harness import Ratio, Timing, measure, ratio
 from machine import description, device, kind, load, threads
 from pictures import write_photo
 from report import README, put, table
-from subjects import SUBJECTS, Subject
+from subjects import PHOTO, SUBJECTS, Subject
 
 _WARM_UP = 64  # pixels a side, on a CPU
 _PACKAGES = ("torch", "spandrel", "realesrgan", "basicsr", "openvino", "ncnn", "opencv-python-headless")
@@ -68,24 +69,26 @@ def main(arguments: list[str]) -> int:
     networks = [options.network] if options.network else subject.networks
     with tempfile.TemporaryDirectory() as folder:
         baked = subject.place_weights(Path(folder) / "weights")
-        tables = [_table(network, baked, subject, options, Path(folder) / network) for network in networks]
-    measured = "\n\n".join([*tables, description(*_PACKAGES)])
-    print(measured)
-    if options.write:
-        put(README, subject.part, kind(), measured)
+        for picture in options.pictures or subject.pictures:
+            own = Path(folder) / picture
+            tables = [_table(network, picture, baked, subject, options, own / network) for network in networks]
+            measured = "\n\n".join([*tables, description(*_PACKAGES)])
+            print(measured)
+            if options.write:
+                put(README, subject.part, kind() if picture == PHOTO else f"{kind()} {picture}", measured)
     return 0
 
 
-def _table(network: str, baked: Path, subject: Subject, options: argparse.Namespace, folder: Path) -> str:
-    """What was measured with one network, under a line that says how."""
-    folder.mkdir()
+def _table(network: str, picture: str, baked: Path, subject: Subject, options: argparse.Namespace, folder: Path) -> str:
+    """What was measured with one network and picture, under a line that says how."""
+    folder.mkdir(parents=True)
     size = options.size or subject.size
     job = Job(
         network=network,
         baked=baked,
-        source=write_photo(folder / "photo.png", size, size),
+        source=subject.pictures[picture](folder / f"{picture}.png", size),
         # A GPU's libraries choose and compile for a size, a CPU's need waking only.
-        warm_up=_warm_up_picture(folder, size),
+        warm_up=(subject.warm_up or _warm_up_picture)(folder / "warm-up.png", size),
         target=folder,
     )
     source = job.load_weights().source
@@ -94,15 +97,15 @@ def _table(network: str, baked: Path, subject: Subject, options: argparse.Namesp
     environment = {"OMP_NUM_THREADS": str(options.threads)}
     timings, rounds = measure(names, job, options.pairs, options.minutes, environment, say=_say)
     return (
-        f"{network}, {size}×{size} → PNG, median of {rounds} rounds (least–most),"
+        f"{network}, {picture}, {size}×{size} → PNG, median of {rounds} rounds (least–most),"
         f" {options.threads} threads; weights: {source}; load before the run {busy}.\n\n"
         f"{results(timings, subject.reference)}"
     )
 
 
-def _warm_up_picture(folder: Path, size: int) -> Path:
+def _warm_up_picture(path: Path, size: int) -> Path:
     side = size if device() == "cuda" else min(size, _WARM_UP)
-    return write_photo(folder / "warm-up.png", side, side)
+    return write_photo(path, side, side)
 
 
 def _written(timing: Timing, ours: Timing, found: Ratio | None) -> str:
@@ -117,6 +120,7 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("model", choices=SUBJECTS)
     parser.add_argument("--network", help="one of the model's networks; by default its usual ones")
+    parser.add_argument("--pictures", nargs="+", help="some of the model's pictures; by default all")
     parser.add_argument("--size", type=int, help="side of the picture in pixels")
     parser.add_argument("--pairs", type=int, default=5, help="most runs of each contender")
     parser.add_argument(

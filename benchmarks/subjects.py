@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+import random_faces
 import random_swinir
+from crowds import write_crowd
 from networks import ROOT
+from pictures import write_photo
 
+import tiny
 from upscaling import weights
 from upscaling.weights.store import write
+
+PHOTO = "photo"
+"""The picture of all subjects that say nothing else."""
 
 _SWINIR = ("003_realSR_BSRGAN_DFO_s64w8_SwinIR-M_x4_GAN", "003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN")
 
@@ -30,6 +38,23 @@ class Subject:
     """The contender that the others' pixels are compared with."""
     place_weights: Callable[[Path], Path]
     """Returns the folder of the weights; takes an empty one, for those that are made for this."""
+    pictures: Mapping[str, Callable[[Path, int], Path]] = field(default_factory=lambda: {PHOTO: _photo})
+    """What writes each picture, to a path and with a side, by its name."""
+    warm_up: Callable[[Path, int], Path] | None = None
+    """What writes the picture to warm up with; None where a smaller photo does."""
+
+
+def _photo(path: Path, side: int) -> Path:
+    return write_photo(path, side, side)
+
+
+def _crowd(count: int, path: Path, side: int) -> Path:
+    return write_crowd(path, side, side, count)
+
+
+def _one_face(path: Path, side: int) -> Path:
+    # Of another shape than the picture that is measured: by its shape a contender knows whose landmarks to give.
+    return write_crowd(path, side, side + 64, 1)
 
 
 def _own_weights(_: Path) -> Path:
@@ -42,6 +67,29 @@ def _random_weights(folder: Path) -> Path:
         state = random_swinir.state(random_swinir.TASKS[random_swinir.task_of(network)])
         write(state, weights.entry(network), "random, in the true configuration", folder)
     return folder
+
+
+def _random_faces(network: str, background: str, enlarges: tiny.StateDict, folder: Path) -> Path:
+    made = {"GFPGANv1.4": random_faces.gfpgan, "codeformer": random_faces.codeformer}[network]
+    for name, state in ((network, made()), (background, enlarges), ("parsing_parsenet", random_faces.parsenet())):
+        write(state, weights.entry(name), "random, in the true configuration", folder)
+    return folder
+
+
+def _faces(network: str, background: str, enlarges: Callable[[], tiny.StateDict]) -> Subject:
+    return Subject(
+        part=network.partition("v")[0].lower(),
+        networks=(network,),
+        size=512,
+        contenders={
+            "cpu": ("ours-faces", "published-faces"),
+            "cuda": ("ours-faces", "published-faces"),
+        },
+        reference="published-faces",
+        place_weights=lambda folder: _random_faces(network, background, enlarges(), folder),
+        pictures={"1-face": partial(_crowd, 1), "8-faces": partial(_crowd, 8)},
+        warm_up=_one_face,
+    )
 
 
 SUBJECTS = {
@@ -81,4 +129,6 @@ SUBJECTS = {
         reference="predictor",
         place_weights=_random_weights,
     ),
+    "gfpgan": _faces("GFPGANv1.4", "realesr-general-x4v3", lambda: tiny.srvgg(convolutions=32, features=64, scale=4)),
+    "codeformer": _faces("codeformer", "RealESRGAN_x2plus", lambda: tiny.rrdb(blocks=23, features=64, channels=12)),
 }

@@ -8,6 +8,7 @@ from typing import Any
 from contenders.contender import Contender, Job
 
 _OURS, _PUBLISHED, _PLAIN = "contenders.ours", "contenders.published", "contenders.plain"
+_FACES, _PUBLISHED_FACES = "contenders.faces", "contenders.published_faces"
 _OPENVINO, _NCNN, _PREDICTOR = "contenders.with_openvino", "contenders.with_ncnn", "contenders.predictor"
 
 OURS = "ours"
@@ -30,6 +31,9 @@ ALL: dict[str, tuple[str, dict[str, Any]]] = {
     "openvino-bf16": (_OPENVINO, {"precision": "bf16"}),
     "ncnn-fp32": (_NCNN, {}),
     "predictor": (_PREDICTOR, {}),
+    "ours-faces": (_FACES, {"dtype": None}),
+    "ours-faces-fp32": (_FACES, {"dtype": "float32"}),
+    "published-faces": (_PUBLISHED_FACES, {}),
 }
 
 

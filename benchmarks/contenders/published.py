@@ -14,7 +14,7 @@ from contenders.contender import Contender, Job, Pixels, on_bgr
 
 
 def build(job: Job, half: bool) -> Contender:
-    _restore_functional_tensor()
+    restore_functional_tensor()
     from basicsr.archs.rrdbnet_arch import RRDBNet
     from realesrgan import RealESRGANer
 
@@ -36,7 +36,7 @@ def build(job: Job, half: bool) -> Contender:
     return on_bgr(job, "float16" if half else "float32", enlarge)
 
 
-def _restore_functional_tensor() -> None:
+def restore_functional_tensor() -> None:
     # basicsr imports a module that torchvision removed.
     module = ModuleType("torchvision.transforms.functional_tensor")
     module.rgb_to_grayscale = functional.rgb_to_grayscale  # pyright: ignore[reportAttributeAccessIssue]

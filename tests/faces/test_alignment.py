@@ -67,6 +67,20 @@ def test_beyond_the_border_the_crop_shows_nothing_that_the_picture_does_not_have
     assert set(aligned.crop.ravel()) == {200}
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_beyond_the_border_no_detail_is_mirrored(dtype: type, channels: int) -> None:
+    # A face whose crop shows as much beyond the left border as within it.
+    whole = np.iinfo(dtype).max
+    stripes = np.zeros((512, 512, channels), dtype)
+    stripes[(np.arange(512) // 16) % 2 == 1] = whole
+    (aligned,) = align(Image(stripes), [face_at((0, 256), 512)])
+    assert aligned.crop.dtype == dtype
+    beyond, within = aligned.crop[64:-64, :200, 0], aligned.crop[64:-64, 260:, 0]
+    assert np.ptp(within.astype(float)) == whole
+    assert np.ptp(beyond.astype(float)) < 0.05 * whole
+
+
 def test_pictures_wider_than_opencv_takes_are_cropped() -> None:
     pixels = np.full((40, 40_000, 1), 90, np.uint8)
     (aligned,) = align(Image(pixels), [face_at((39_900, 20), 30)])

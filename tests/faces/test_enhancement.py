@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Never
 
+import cv2
 import numpy as np
 import pytest
 import random_faces
@@ -41,7 +43,7 @@ def networks(detector: Detector, run: Run) -> FaceNetworks:
     return FaceNetworks(
         detector=lambda: detector,
         parser=lambda: Parser(Skin(), torch.float32, CPU),
-        restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU),
+        restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU, batch=4),
         dtype=torch.float32,
     )
 
@@ -119,6 +121,81 @@ def test_a_face_that_cannot_be_aligned_is_said_to_be_so(detector: Detector, monk
     monkeypatch.setattr(enhancement, "align", lambda image, faces: whole(image, faces[1:]))
     _, outcomes = enhance_faces(Image(THREE), networks(detector, torch.neg), FaceOptions())
     assert [outcome.outcome for outcome in outcomes] == ["unaligned", "restored", "restored"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_faces_of_grey_and_of_16_bit_pictures_are_restored_in_their_own_depth(
+    channels: int, bits: int, detector: Detector
+) -> None:
+    levels = 257 if bits == 16 else 1
+    picture = THREE[..., :channels].astype(f"uint{bits}") * levels
+    assert (pasted(picture, networks(detector, torch.clone)) == picture).all()
+    result = pasted(picture, networks(detector, torch.neg))
+    assert (result.dtype, result.shape) == (picture.dtype, picture.shape)
+    assert abs(int(result[52, 76, 0]) - (255 * levels - int(picture[52, 76, 0]))) <= 2 * levels
+
+
+# The crop of each reaches beyond one border or two; the last two lie over each other.
+AT_BORDERS = random_faces.spotted(
+    320, 240, [(16, 16, 250), (296, 120, 247), (160, 216, 249), (128, 80, 246), (152, 104, 244)]
+)
+
+
+def test_faces_at_borders_and_over_each_other_are_restored(detector: Detector) -> None:
+    _, outcomes = enhance_faces(Image(AT_BORDERS), networks(detector, torch.neg), FaceOptions())
+    assert [outcome.outcome for outcome in outcomes] == ["restored"] * 5
+    result = pasted(AT_BORDERS, networks(detector, torch.neg))
+    for outcome in outcomes:
+        x, y = (round(value) for value in outcome.face.centre)
+        assert (np.abs(result[y, x].astype(int) - (255 - AT_BORDERS[y, x])) <= 3).all()
+    assert (pasted(AT_BORDERS, networks(detector, torch.clone)) == AT_BORDERS).all()
+
+
+OUT_OF_MEMORY = [
+    MemoryError(),
+    torch.OutOfMemoryError("CUDA out of memory."),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to …"),
+    cv2.error("OpenCV(5.0.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes in function"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("step", ["detect", "align", "parse", "paste_mask", "restore"])
+def test_memory_that_runs_out_in_any_step_is_a_coded_error(
+    step: str, error: Exception, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Never:
+        raise error
+
+    if step == "restore":
+        failing_networks = networks(detector, fails)
+    else:
+        failing_networks = networks(detector, torch.neg)
+        monkeypatch.setattr(enhancement, step, fails)
+    with pytest.raises(UpscalingError, match="turn faces off") as raised:
+        enhance_faces(Image(THREE), failing_networks, FaceOptions())
+    assert raised.value.code is Code.MEMORY
+    assert raised.value.__cause__ is error
+
+
+def test_other_errors_stay_what_they_are(detector: Detector) -> None:
+    def fails(_: torch.Tensor) -> Never:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        enhance_faces(Image(THREE), networks(detector, fails), FaceOptions())
+
+
+def test_faces_that_do_not_fit_into_memory_together_are_restored_one_by_one(detector: Detector) -> None:
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return -batch
+
+    _, outcomes = enhance_faces(Image(THREE), networks(detector, run), FaceOptions())
+    assert [outcome.outcome for outcome in outcomes] == ["restored"] * 3
+    assert (pasted(THREE, networks(detector, run)) == pasted(THREE, networks(detector, torch.neg))).all()
 
 
 def test_two_pictures_at_once_give_what_each_gives_alone(detector: Detector) -> None:

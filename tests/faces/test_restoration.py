@@ -7,18 +7,22 @@ import pytest
 import random_faces
 import torch
 from spandrel.architectures.GFPGAN import GFPGAN
+from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import ResnetBlock
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces import restoration
 from upscaling.faces.arch.codebook import GivenCode, NearestCode
-from upscaling.faces.arch.modulated import ModulatedConvolution, use_plain_convolutions
+from upscaling.faces.arch.modulated import ModulatedConvolution, StyledConvolution, ToColours
+from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock
 from upscaling.faces.restoration import Restorer, load_restorer, restore
 
 CPU = torch.device("cpu")
 
 
-def handmade(run: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype = torch.float32) -> Restorer:
-    return Restorer(lambda crops, _: run(crops), dtype, CPU)
+def handmade(
+    run: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype = torch.float32, batch: int = 1
+) -> Restorer:
+    return Restorer(lambda crops, _: run(crops), dtype, CPU, batch)
 
 
 def crops(count: int, bits: int = 8) -> list[np.ndarray]:
@@ -48,10 +52,35 @@ def test_faces_come_in_batches_and_in_order() -> None:
         sizes.append(len(batch))
         return batch
 
-    given = [np.full((512, 512, 3), value, np.uint8) for value in range(restoration.BATCH + 2)]
-    faces = list(restore(given, lambda _: handmade(run), torch.float32))
-    assert sizes == [restoration.BATCH, 2]
-    assert [int(face[0, 0, 0]) for face in faces if face is not None] == list(range(restoration.BATCH + 2))
+    given = [np.full((512, 512, 3), value, np.uint8) for value in range(6)]
+    faces = list(restore(given, lambda _: handmade(run, batch=4), torch.float32))
+    assert sizes == [4, 2]
+    assert [int(face[0, 0, 0]) for face in faces if face is not None] == list(range(6))
+
+
+def test_faces_that_do_not_fit_together_are_restored_one_at_a_time() -> None:
+    sizes: list[int] = []
+
+    def run(batch: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(batch))
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return batch
+
+    given = [np.full((512, 512, 3), value, np.uint8) for value in range(3)]
+    faces = list(restore(given, lambda _: handmade(run, batch=4), torch.float32))
+    assert sizes == [3, 1, 1, 1]
+    assert [int(face[0, 0, 0]) for face in faces if face is not None] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), ValueError("a bug")])
+def test_what_one_face_raises_is_raised(error: Exception) -> None:
+    def run(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    with pytest.raises(type(error)) as raised:
+        list(restore(crops(2), lambda _: handmade(run, batch=4), torch.float32))
+    assert raised.value is error
 
 
 def spoilt(value: int, only: torch.dtype | None) -> Callable[[torch.dtype], Restorer]:
@@ -63,7 +92,7 @@ def spoilt(value: int, only: torch.dtype | None) -> Callable[[torch.dtype], Rest
             bad = (first == value) & (only in (None, dtype))
             return torch.where(bad[:, None, None, None], torch.nan, batch)
 
-        return handmade(run, dtype)
+        return handmade(run, dtype, batch=4)
 
     return load
 
@@ -116,12 +145,64 @@ def test_modulated_convolutions_agree_for_whole_batches(mode: str | None, demodu
         )
 
 
-def test_no_modulated_convolution_of_a_network_is_forgotten() -> None:
-    model = GFPGAN()
-    use_plain_convolutions(model)
-    kinds = [type(module).__name__ for module in model.modules()]
-    assert kinds.count("ModulatedConvolution") == 23
-    assert "ModulatedConv2d" not in kinds
+def styled() -> torch.nn.Module:
+    layer = GFPGAN().stylegan_decoder.style_convs[0]
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    return layer
+
+
+def test_styled_convolutions_agree() -> None:
+    theirs = styled()
+    features, style, noise = torch.randn(3, 512, 4, 4), torch.randn(3, 512), torch.randn(1, 1, 8, 8)
+    with torch.inference_mode():
+        expected = theirs(features, style, noise)
+        torch.testing.assert_close(StyledConvolution(theirs)(features, style, noise), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("colours", [None, torch.ones(3, 3, 4, 4)])
+def test_colours_agree(colours: torch.Tensor | None) -> None:
+    theirs = GFPGAN().stylegan_decoder.to_rgbs[0]
+    torch.nn.init.normal_(theirs.bias)
+    features, style = torch.randn(3, 512, 8, 8), torch.randn(3, 512)
+    with torch.inference_mode():
+        expected = theirs(features, style, colours)
+        torch.testing.assert_close(ToColours(theirs)(features, style, colours), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("block", ["conv_body_down", "conv_body_up"])
+def test_blocks_of_gfpgan_agree(block: str) -> None:
+    theirs = getattr(GFPGAN(), block)[2]
+    features = torch.randn(2, theirs.conv1.in_channels, 8, 8)
+    with torch.inference_mode():
+        torch.testing.assert_close(ResizingBlock(theirs)(features), theirs(features), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("out", [64, 32])
+def test_blocks_of_restoreformer_agree(out: int) -> None:
+    theirs = ResnetBlock(in_channels=64, out_channels=out, dropout=0.0, temb_channels=0).eval()
+    features = torch.randn(2, 64, 8, 8)
+    with torch.inference_mode():
+        expected = theirs(features, None)
+        torch.testing.assert_close(NormalisedBlock(theirs)(features, None), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
+@pytest.mark.parametrize("made", [random_faces.gfpgan, random_faces.restoreformer, random_faces.codeformer])
+def test_no_block_of_a_network_is_forgotten(
+    made: Callable[[], dict[str, torch.Tensor]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: set[str] = set()
+    prepare = restoration.convolution.prepare
+
+    def seen(model: torch.nn.Module) -> None:
+        kinds.update(type(module).__name__ for module in model.modules())
+        prepare(model)
+
+    monkeypatch.setattr(restoration.convolution, "prepare", seen)
+    load_restorer(made(), torch.float32, CPU)
+    assert "OneDnnConvolution" not in kinds
+    assert not kinds & {"ModulatedConv2d", "StyleConv", "ToRGB", "ResBlock", "ResnetBlock"}
 
 
 class Codes(torch.nn.Module):

@@ -225,7 +225,7 @@ def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
 
 
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    names = [entry.name for entry in weights.of_model("real-esrgan") if not entry.for_faces]
+    names = [entry.name for entry in weights.of_model("real-esrgan", "superres")]
     assert set(TWINS.values()) <= set(names)
     assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
 
@@ -237,7 +237,7 @@ def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
 
 def test_networks_for_faces_to_choose_are_those_of_the_catalogue() -> None:
     restorers = {
-        name: [entry.name for entry in weights.of_model(name) if entry.for_faces][2:]
+        name: [entry.name for entry in weights.of_model(name, "face")][2:]
         for name in ("real-esrgan", "gfpgan", "codeformer")
     }
     assert choices(Model("real-esrgan"), "face_model") == restorers["real-esrgan"]

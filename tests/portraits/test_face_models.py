@@ -60,7 +60,15 @@ def test_a_network_is_loaded_once_in_each_type(tmp_path: Path, caplog: pytest.Lo
     first = given.restorer(torch.float32)
     assert given.restorer(torch.float32) is first
     assert given.restorer(torch.bfloat16).dtype is torch.bfloat16
-    assert caplog.messages == ["Weights GFPGANv1.3, first from tiny"] * 2
+    assert caplog.messages == ["Weights GFPGANv1.3, downloaded from tiny"] * 2
+
+
+def test_the_cache_counts_all_memory_that_a_network_holds(tmp_path: Path) -> None:
+    write_weights({"parsing_parsenet": random_faces.parsenet()}, tmp_path)
+    models = FaceModels("real-esrgan", tmp_path, CPU)
+    parser = models.networks(models.restorer("GFPGANv1.3"), EIGHT_BIT).parser()
+    tensors = [*parser.network.parameters(), *parser.network.buffers()]
+    assert models.cache.nbytes == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_the_log_says_once_that_weights_are_for_non_commercial_use_only(

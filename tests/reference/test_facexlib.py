@@ -102,7 +102,7 @@ def test_transforms_and_crops_agree(helper: Callable[..., FaceRestoreHelper], se
         np.testing.assert_allclose(found, transform, atol=1e-6)
         inside = cv2.warpAffine(np.full(CAT.shape[:2], 255, np.uint8), transform, (512, 512)) == 255
         assert np.count_nonzero(inside) > 50_000
-        # Beyond the border theirs is a flat grey, ours the picture mirrored. Places differ by OpenCV's rounding.
+        # Beyond the border theirs is a flat grey, ours the blurred mirror image. Places differ by OpenCV's rounding.
         apart = np.abs(face.crop.astype(int) - crop[..., ::-1])[inside]
         assert apart.max() <= 4
         assert apart.mean() < 0.05

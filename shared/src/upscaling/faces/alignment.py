@@ -24,13 +24,15 @@ TEMPLATE = np.array(
 """(5, 2): where FFHQ has the landmarks in a picture of 512×512; the values are facexlib's (FaceRestoreHelper)."""
 
 _MARGIN = 2  # pixels that bilinear interpolation may read beyond the crop
+# Pixels of the crop: beyond the picture's border its mirror image is blurred by this sigma, fully from this distance.
+_BEYOND_BLUR, _BEYOND_FADE = 20.0, 24.0
 
 
 def align(image: Image, faces: Sequence[Face]) -> tuple[AlignedFace, ...]:
     """The faces cut out of the picture that they were found in; grey becomes three equal channels.
 
-    Beyond the picture's border the crop shows its mirror image. Faces that give no transform, because their landmarks
-    coincide or lie outside the picture, are left out, with a line in the log.
+    Beyond the picture's border the crop shows a blur of its mirror image. Faces that give no transform, because their
+    landmarks coincide or lie outside the picture, are left out, with a line in the log.
     """
     return tuple(_aligned(image, faces))
 
@@ -95,7 +97,23 @@ def _crop(pixels: Pixels, transform: Transform) -> Pixels | None:
     moved = np.column_stack([transform[:, :2] * step, applied(transform, first[None])[0]])
     size = CROP_SIDE, CROP_SIDE
     crop = cv2.warpAffine(region, moved, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    shown = cv2.warpAffine(np.ones(region.shape[:2], np.uint8), moved, size, flags=cv2.INTER_NEAREST)
+    if not shown.all():
+        crop = _blurred_beyond(crop, shown, 1 + scale_of(transform))
     return np.broadcast_to(crop.astype(pixels.dtype, copy=False).reshape(*size, -1), (*size, 3)).copy()
+
+
+def _blurred_beyond(crop: NDArray[Any], shown: NDArray[Any], kept: float) -> NDArray[Any]:
+    """The crop, blurred where `shown` is zero: there networks would take a mirrored eye for one of the face.
+
+    The first `kept` pixels stay, since pasting interpolates between them and those of the picture. FFHQ, which the
+    networks were trained on, is filled so too (Karras et al., A Style-Based Generator Architecture, 2019).
+    """
+    distance = cv2.distanceTransform(1 - shown, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    share = np.clip((distance - kept) / _BEYOND_FADE, 0, 1)
+    share = share.reshape(*share.shape, *[1] * (crop.ndim - 2))
+    blurred = cv2.GaussianBlur(crop, (0, 0), _BEYOND_BLUR)
+    return np.rint(crop + share * (blurred.astype(np.float32) - crop))
 
 
 def _reduced(region: Pixels, step: int) -> Pixels:

@@ -17,6 +17,7 @@ from upscaling.faces.masks import paste_mask
 from upscaling.faces.parsing import Parser, parse
 from upscaling.faces.restoration import Restorer, restore
 from upscaling.images import Image
+from upscaling.runtime.memory import memory_errors_coded
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,16 @@ def enhance_faces(
     """The faces to paste, and one outcome for each face that was found, in the same order.
 
     reach is called with the share of the faces that are done, 0–1. A picture without faces gives none of both, with a
-    line in the log. Raises E_NONFINITE where the network fails for every face, and what `detect` raises.
+    line in the log. Raises E_NONFINITE if the network fails for every face, E_MEMORY if memory runs out for a single
+    face, and what `detect` raises.
     """
+    with memory_errors_coded("the faces", "Send a smaller picture."):
+        return _enhanced(image, networks, options, reach)
+
+
+def _enhanced(
+    image: Image, networks: FaceNetworks, options: FaceOptions, reach: Callable[[float], object]
+) -> tuple[tuple[RestoredFace, ...], tuple[Outcome, ...]]:
     found = detect(image, networks.detector(), options.min_face_size)
     if options.only_center_face:
         found = nearest_to_centre(found, image)

@@ -14,6 +14,7 @@ from upscaling.faces.arch.fill import fill
 from upscaling.faces.arch.parsenet import ParseNet
 from upscaling.faces.tensors import to_tensor
 from upscaling.images.image import Pixels
+from upscaling.superres.networks import convolution
 
 Parts = NDArray[np.uint8]
 """(512, 512): a `Part` for each pixel."""
@@ -56,7 +57,11 @@ def load_parser(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device:
     """The parser of facexlib's `parsing_parsenet`; raises E_WEIGHTS for any other state dict."""
     with torch.device("meta"):
         network = ParseNet()
-    fill(network, weights, "ParseNet", dtype, device)
+    fill(network, weights, "ParseNet", torch.float32, device)
+    network.fold()
+    network.to(dtype)
+    if convolution.are_onednns(dtype, device):
+        convolution.prepare(network)
     return Parser(network, dtype, device)
 
 

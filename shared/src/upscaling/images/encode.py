@@ -31,7 +31,7 @@ class OutputFormat(StrEnum):
 _LONGEST_SIDE = {OutputFormat.JPG: 65_500, OutputFormat.WEBP: 16_383}
 
 
-def check_output(output_format: str, quality: int, width: int, height: int) -> OutputFormat:
+def check_format(output_format: str, quality: int, width: int, height: int) -> OutputFormat:
     """The format of a name, after checking that a picture of this size can be written in it.
 
     Raises E_INPUT for an unknown format or a quality outside 1–100, and E_TOO_LARGE if a side is longer than the

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8 | np.uint16]
+Border = Literal["edge", "wrap"]
+"""How a picture continues beyond its border, as a mode of numpy.pad: "wrap" repeats the picture."""
 
 ROWS_AT_A_TIME = 256
 """Rows of a picture that are converted at a time, so that a cancel takes effect and intermediate floats stay small."""

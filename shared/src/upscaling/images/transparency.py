@@ -7,12 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import ROWS_AT_A_TIME, Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Border, Pixels
 
 _Floats = NDArray[np.float32]
 
-Border = Literal["edge", "wrap"]
-"""How a picture continues beyond its border, as a mode of numpy.pad."""
 # Pixels of the repetition on each side that colours are also taken from. 85 is 1010101 in binary: the edge of the
 # picture lies inside a block on every level of the pyramid, so colours cross it.
 _MARGINS: dict[Border, int] = {"edge": 0, "wrap": 85}

@@ -20,6 +20,7 @@ from upscaling.faces.restoration import Restorer, load_restorer
 from upscaling.images import Image
 from upscaling.runtime.cache import ModelCache
 from upscaling.runtime.device import choose_dtype
+from upscaling.runtime.footprint import footprint
 from upscaling.values import shown
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,7 @@ class FaceModels:
     def restorer(self, name: str) -> weights.Entry:
         """The restoration network of a name; raises E_INPUT where the model has none of that name."""
         entries = {
-            entry.name: entry
-            for entry in weights.of_model(self.model)
-            if entry.for_faces and entry.name not in (DETECTOR, PARSER)
+            entry.name: entry for entry in weights.of_model(self.model, "face") if entry.name not in (DETECTOR, PARSER)
         }
         if not isinstance(name, str) or name not in entries:  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
             raise UpscalingError(
@@ -83,9 +82,8 @@ class FaceModels:
         def build() -> _Loaded[_Network]:
             if entry.non_commercial:
                 logger.warning("%s is for non-commercial use only (%s, %s).", entry.name, entry.licence, entry.origin)
-            state = weights.load(entry, self.baked).state
-            values = sum(tensor.numel() for tensor in state.values())
-            return _Loaded(make(state, dtype), values * dtype.itemsize)
+            network = make(weights.load(entry, self.baked).state, dtype)
+            return _Loaded(network, footprint(network))
 
         return self.cache.get((entry.name, dtype), build).network
 

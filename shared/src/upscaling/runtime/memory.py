@@ -11,7 +11,7 @@ import torch
 from upscaling.errors import Code, UpscalingError
 
 # torch has no exception class for these. They come from its CPU allocator (c10/core/impl/alloc_cpu.cpp), from the C++
-# library, and from CUDA libraries that allocate without torch's allocator.
+# library, from CUDA libraries that allocate without torch's allocator, and from OpenCV.
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "std::bad_alloc",
@@ -20,14 +20,17 @@ _OUT_OF_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "(-4:Insufficient memory)",
 )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of torch or numpy says that an allocation failed."""
+    """Whether an error of torch, numpy or OpenCV says that an allocation failed."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    # OpenCV's own class of error is no RuntimeError, and not every model has OpenCV.
+    known = isinstance(error, RuntimeError) or type(error).__module__ == "cv2"
+    return known and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 _MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -43,7 +46,7 @@ def memory_errors_coded(what: str, remedy: str = "Ask for a smaller one.") -> Ge
     """Turns an allocation that failed into E_MEMORY; `what` memory ran out for and what to do, in words."""
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except Exception as error:
         if not is_out_of_memory(error):
             raise
         raise UpscalingError(Code.MEMORY, f"memory ran out for {what}. {remedy}") from error

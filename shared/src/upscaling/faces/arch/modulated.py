@@ -7,19 +7,15 @@ length would give, is the same sum in another order, and takes one set of weight
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-
-def use_plain_convolutions(model: nn.Module) -> None:
-    """Replaces all modulated convolutions of spandrel's StyleGAN2 in a model that is still in fp32."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if type(child).__name__ == "ModulatedConv2d":
-                setattr(module, name, ModulatedConvolution(child))
+_GAIN = sqrt(2)  # of a convolution that is followed by leaky ReLU, as spandrel's StyleConv
+_LEAK = 0.2
 
 
 class ModulatedConvolution(nn.Module):
@@ -27,23 +23,64 @@ class ModulatedConvolution(nn.Module):
 
     energy: torch.Tensor | None
 
-    def __init__(self, like: Any) -> None:
-        """like is spandrel's ModulatedConv2d."""
+    def __init__(self, like: Any, gain: float = 1.0) -> None:
+        """like is spandrel's ModulatedConv2d; gain is a factor of the result where that is brought to unit length."""
         super().__init__()
         self.modulation = like.modulation
-        self.weight = nn.Parameter(like.weight[0], requires_grad=False)
+        out, into, side, _ = like.weight[0].shape
+        with torch.device("meta"):
+            self.convolution = nn.Conv2d(into, out, side, padding=side // 2, bias=False)
+        self.convolution.weight = nn.Parameter(like.weight[0], requires_grad=False)
         # (out, into): what the square of each scale adds to the squared length of an output's weights.
-        self.register_buffer("energy", self.weight.square().sum(dim=(2, 3)) if like.demodulate else None)
+        energy = self.convolution.weight.square().sum(dim=(2, 3)) if like.demodulate else None
+        self.register_buffer("energy", energy)
         self._doubles = like.sample_mode == "upsample"
         self._epsilon = like.eps
+        self._gain = gain
 
     def forward(self, features: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+        """Gives (n, out, height, width), or twice the height and width."""
         scales: torch.Tensor = self.modulation(style)
         features = features * scales[:, :, None, None]
         if self._doubles:
             features = functional.interpolate(features, scale_factor=2, mode="bilinear", align_corners=False)
-        result = functional.conv2d(features, self.weight, padding=self.weight.shape[-1] // 2)
+        result: torch.Tensor = self.convolution(features)
         if self.energy is None:
             return result
         lengths = scales.float().square() @ self.energy.float().T
-        return result * torch.rsqrt(lengths + self._epsilon).to(result.dtype)[:, :, None, None]
+        return result.mul_((torch.rsqrt(lengths + self._epsilon) * self._gain).to(result.dtype)[:, :, None, None])
+
+
+class StyledConvolution(nn.Module):
+    """A modulated convolution with noise, bias and leaky ReLU."""
+
+    def __init__(self, like: Any) -> None:
+        """like is spandrel's StyleConv."""
+        super().__init__()
+        self.modulated = ModulatedConvolution(like.modulated_conv, _GAIN)
+        self.weight, self.bias = like.weight, like.bias
+
+    def forward(self, features: torch.Tensor, style: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """As `ModulatedConvolution`; noise is (1, 1, height, width) of the result."""
+        result = self.modulated(features, style).add_(self.weight * noise).add_(self.bias)
+        return functional.leaky_relu_(result, _LEAK)
+
+
+class ToColours(nn.Module):
+    """A modulated convolution to three channels, added to the colours of half the size."""
+
+    def __init__(self, like: Any) -> None:
+        """like is spandrel's ToRGB."""
+        super().__init__()
+        self.modulated = ModulatedConvolution(like.modulated_conv)
+        self.bias = like.bias
+        self._doubles = like.upsample
+
+    def forward(self, features: torch.Tensor, style: torch.Tensor, colours: torch.Tensor | None = None) -> torch.Tensor:
+        """Gives (n, 3, height, width)."""
+        result = self.modulated(features, style).add_(self.bias)
+        if colours is None:
+            return result
+        if self._doubles:
+            colours = functional.interpolate(colours, scale_factor=2, mode="bilinear", align_corners=False)
+        return result.add_(colours)

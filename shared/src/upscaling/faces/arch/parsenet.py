@@ -6,11 +6,14 @@ Layers are named as in facexlib's `parsing_parsenet.pth`.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 PARTS = 19
 SIDE = 512
@@ -39,9 +42,15 @@ class ParseNet(nn.Module):
         self.out_img_conv = _Convolution(_WIDTHS[0], 3, normalised=False)
         self.out_mask_conv = _Convolution(_WIDTHS[0], PARTS, normalised=False)
 
+    def fold(self) -> None:
+        """Puts all normalisations into convolutions; for a network in fp32 that has its weights and is in use."""
+        for module in list(self.modules()):
+            if isinstance(module, _Convolution):
+                module.fold()
+
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
-        features = self.encoder(faces)
-        return self.out_mask_conv(self.decoder(features + self.body(features)))
+        features = self.encoder(_bordered(faces))
+        return self.out_mask_conv(_bordered(self.decoder(self.body(features).add_(features))))
 
 
 class _Residual(nn.Module):
@@ -49,32 +58,38 @@ class _Residual(nn.Module):
 
     def __init__(self, into: int, out: int, size: str) -> None:
         super().__init__()
-        first, second = {"down": ("same", "down"), "same": ("same", "same"), "up": ("up", "same")}[size]
-        self.shortcut_func: nn.Module = nn.Identity()
-        if size != "same":
-            self.shortcut_func = _Convolution(into, out, size, normalised=False)
+        first, second = {"down": (1, 2), "same": (1, 1), "up": (1, 1)}[size]
+        same = size == "same"
+        self.shortcut_func = nn.Identity() if same else _Convolution(into, out, max(first, second), normalised=False)
         self.conv1 = _Convolution(into, out, first, leaky=True)
         self.conv2 = _Convolution(out, out, second)
+        self._size = size
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.shortcut_func(features) + self.conv2(self.conv1(features))
-
-
-class _Convolution(nn.Module):
-    """A 3×3 convolution over a reflected border, then batch normalisation and leaky ReLU where asked for."""
-
-    def __init__(self, into: int, out: int, size: str = "same", normalised: bool = True, leaky: bool = False) -> None:
-        super().__init__()
-        self._doubles = size == "up"
-        self.conv2d = nn.Conv2d(into, out, 3, stride=2 if size == "down" else 1, bias=not normalised)
-        self.norm = _Normalisation(out) if normalised else nn.Identity()
-        self.relu = nn.LeakyReLU(_LEAK, inplace=True) if leaky else nn.Identity()
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        if self._doubles:
+        if self._size == "up":
             features = functional.interpolate(features, scale_factor=2, mode="nearest")
-        features = functional.pad(features, (1, 1, 1, 1), mode="reflect")
-        return self.relu(self.norm(self.conv2d(features)))
+        bordered = _bordered(features)
+        result = self.conv2(_bordered(self.conv1(bordered)))
+        return result.add_(features if self._size == "same" else self.shortcut_func(bordered))
+
+
+class _Convolution(nn.Sequential):
+    """A 3×3 convolution of what is already bordered, then batch normalisation and leaky ReLU where asked for."""
+
+    def __init__(self, into: int, out: int, stride: int = 1, normalised: bool = True, leaky: bool = False) -> None:
+        layers: dict[str, nn.Module] = {"conv2d": nn.Conv2d(into, out, 3, stride, bias=not normalised)}
+        if normalised:
+            layers["norm"] = _Normalisation(out)
+        if leaky:
+            layers["relu"] = nn.LeakyReLU(_LEAK, inplace=True)
+        super().__init__(OrderedDict(layers))
+
+    def fold(self) -> None:
+        """Puts the normalisation into the weights of the convolution."""
+        if "norm" in self._modules:
+            convolution = cast(nn.Conv2d, self._modules["conv2d"])
+            self.conv2d = fuse_conv_bn_eval(convolution, cast(_Normalisation, self._modules["norm"]).norm)
+            del self.norm
 
 
 class _Normalisation(nn.Module):
@@ -86,3 +101,8 @@ class _Normalisation(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         return self.norm(features)
+
+
+def _bordered(features: torch.Tensor) -> torch.Tensor:
+    """With a border of one pixel that mirrors what is inside."""
+    return functional.pad(features, (1, 1, 1, 1), mode="reflect")
