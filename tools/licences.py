@@ -34,7 +34,7 @@ From `shared/src/upscaling/weights/weights.toml`.
 
 def text(root: Path, weights: Catalogue) -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_packages(root), _WEIGHTS, *_weights(weights), ""])
+    return "\n".join([_HEAD, *_packages(root), _WEIGHTS, *_weights(root, weights), ""])
 
 
 def _packages(root: Path) -> Iterator[str]:
@@ -67,8 +67,10 @@ def licence_of(metadata: Message) -> str:
     return " or ".join(classifiers) or ", ".join(lines[:2])
 
 
-def _weights(weights: Catalogue) -> Iterator[str]:
+def _weights(root: Path, weights: Catalogue) -> Iterator[str]:
     for model, names in weights.models.items():
+        if not (root / "models" / model).is_dir():  # begun, and in no image yet
+            continue
         groups: dict[tuple[str, str], list[str]] = {}
         for entry in (weights.entries[name] for name in names):
             terms = f"{entry.licence}, non-commercial use only" if entry.non_commercial else entry.licence
