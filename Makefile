@@ -75,7 +75,8 @@ check-contract: ## Lists changes to inputs and outputs of the models that break 
 	@$(PYTHON) tools/schema_compat.py "$$BASE"
 
 smoke-weights: ## Downloads the weights for the smoke tests of a model into its folder: MODEL=….
-	@$(MAKE) --no-print-directory weights NAMES="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"
+	@names="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"; \
+	  test -z "$$names" || $(MAKE) --no-print-directory weights NAMES="$$names"
 
 smoke: $(VENV)/$(MODEL) ## Runs the smoke tests of a model on this machine, without Docker: MODEL=… ARGS="--url URL --gpu".
 	@$(BIN)/python tools/smoke.py $(MODEL) $(ARGS)
