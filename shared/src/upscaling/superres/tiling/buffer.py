@@ -12,7 +12,7 @@ from upscaling.superres.tiling.geometry import Span
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of a feature map, as the tile that computed it left it in memory."""
+    """A part of a feature map, as computed from one tile."""
 
     rows: Span
     columns: Span
@@ -21,11 +21,11 @@ class Patch:
 
 
 Band = tuple[Patch, ...]
-"""Patches that together cover consecutive rows over the whole width. Joining them would take another copy."""
+"""Patches that cover consecutive rows over the whole width. They are not joined, which would need a copy."""
 
 
 class RowBuffer:
-    """A window that moves down a feature map: bands are added at the bottom, used rows are dropped at the top."""
+    """A window that moves down a feature map: bands are appended at the bottom, used rows are dropped at the top."""
 
     def __init__(self, width: int, start: int = 0) -> None:
         self._width = width
@@ -39,11 +39,11 @@ class RowBuffer:
         self.end = max(patch.rows.end for patch in band)
 
     def drop_before(self, row: int) -> None:
-        """Forgets all rows above `row`."""
+        """Drops all rows above `row`."""
         self._patches = [_below(patch, row) for patch in self._patches if patch.rows.end > row]
 
     def window(self, rows: Span, columns: Span) -> torch.Tensor:
-        """A tile of rows that are all here, as memory of its own; beyond the width the columns begin again."""
+        """A copy of a part of the rows; columns beyond the width start again at the other side."""
         like = self._patches[0].values
         shape = (1, like.shape[1], len(rows), len(columns))
         tile = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
@@ -53,7 +53,7 @@ class RowBuffer:
         return tile
 
     def view(self, rows: Span, columns: Span) -> torch.Tensor:
-        """The same to read only: without a copy where one patch holds it all."""
+        """The same for reading only: not a copy if one patch contains all of it."""
         for patch in self._patches:
             if patch.columns.contains(columns) and patch.rows.contains(rows):
                 return patch.values[:, :, rows.within(patch.rows), columns.within(patch.columns)]
@@ -61,7 +61,7 @@ class RowBuffer:
 
 
 def joined(band: Band) -> torch.Tensor:
-    """The band in one piece, (1, channels, rows, width)."""
+    """The patches of a band, joined to (1, channels, rows, width)."""
     rows, columns = _hull(patch.rows for patch in band), _hull(patch.columns for patch in band)
     buffer = RowBuffer(columns.end, rows.start)
     buffer.append(band)
@@ -77,13 +77,13 @@ def _below(patch: Patch, row: int) -> Patch:
     if patch.rows.start >= row:
         return patch
     rows = Span(row, patch.rows.end)
-    # A view would keep the whole patch alive.
+    # A copy, because a view would keep the whole patch in memory.
     values = patch.values[:, :, rows.within(patch.rows)].clone(memory_format=torch.channels_last)
     return Patch(rows, patch.columns, values)
 
 
 def _copy(patch: Patch, shift: int, tile: torch.Tensor, rows: Span, columns: Span) -> None:
-    """Copies what the patch, moved right by `shift`, has of a tile."""
+    """Copies the part of a tile that the patch, moved right by `shift`, contains."""
     left, right = max(patch.columns.start + shift, columns.start), min(patch.columns.end + shift, columns.end)
     if left >= right:
         return
