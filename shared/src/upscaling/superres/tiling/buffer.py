@@ -12,7 +12,7 @@ from upscaling.superres.tiling.geometry import Span
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of a feature map, as the tile that computed it left it in memory."""
+    """A part of a feature map, as computed from one tile."""
 
     rows: Span
     columns: Span
@@ -22,7 +22,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Band:
-    """Consecutive rows of a feature map over the whole width, as patches. Joining them would take another copy."""
+    """Consecutive rows of a feature map over the whole width, as patches. They are not joined, which would need a copy."""
 
     rows: Span
     columns: Span
@@ -31,7 +31,7 @@ class Band:
 
 
 class RowBuffer:
-    """A window that moves down a feature map: bands are added at the bottom, used rows are dropped at the top."""
+    """A window that moves down a feature map: bands are appended at the bottom, used rows are dropped at the top."""
 
     def __init__(self, width: int, start: int = 0) -> None:
         self._width = width
@@ -45,17 +45,17 @@ class RowBuffer:
         self.end = max(self.end, patch.rows.end)
 
     def drop_before(self, row: int) -> None:
-        """Forgets all rows above `row`."""
+        """Drops all rows above `row`."""
         cut = [patch for patch in self._patches if patch.rows.start < row < patch.rows.end]
         kept = [patch for patch in self._patches if patch.rows.start >= row]
         if cut:
-            # Views would keep whole patches alive, and one copy for each would leave the heap in small pieces.
+            # A copy, because views would keep whole patches in memory.
             rows, columns = Span(row, max(patch.rows.end for patch in cut)), Span(0, self._width)
             kept.insert(0, Patch(rows, columns, self.window(rows, columns)))
         self._patches = kept
 
     def window(self, rows: Span, columns: Span) -> torch.Tensor:
-        """A tile of rows that are all here, as memory of its own; beyond the width the columns begin again."""
+        """A copy of a part of the rows; columns beyond the width start again at the other side."""
         tile = _empty(self._patches[0].values, rows, columns)
         for shift in range(columns.start // self._width * self._width, columns.end, self._width):
             for patch in self._patches:
@@ -63,7 +63,7 @@ class RowBuffer:
         return tile
 
     def view(self, rows: Span, columns: Span) -> torch.Tensor:
-        """The same to read only: without a copy where one patch holds it all."""
+        """The same for reading only: not a copy if one patch contains all of it."""
         for patch in self._patches:
             if patch.columns.contains(columns) and patch.rows.contains(rows):
                 return patch.values[:, :, rows.within(patch.rows), columns.within(patch.columns)]
@@ -71,7 +71,7 @@ class RowBuffer:
 
 
 def joined(band: Band) -> torch.Tensor:
-    """The band in one piece, (1, channels, rows, columns)."""
+    """The patches of a band, joined to (1, channels, rows, columns)."""
     whole: torch.Tensor | None = None
     for patch in band.patches:
         if patch.rows == band.rows and patch.columns == band.columns:
@@ -90,7 +90,7 @@ def _empty(like: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
 
 
 def _copy(patch: Patch, shift: int, tile: torch.Tensor, rows: Span, columns: Span) -> None:
-    """Copies what the patch, moved right by `shift`, has of a tile."""
+    """Copies the part of a tile that the patch, moved right by `shift`, contains."""
     left, right = max(patch.columns.start + shift, columns.start), min(patch.columns.end + shift, columns.end)
     if left >= right:
         return
