@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from upscaling.diffusion.boxes import Box, Size
+from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.canvas import canvas_size, scale_steps
-from upscaling.diffusion.crops import Crop, crop, hint_box
+from upscaling.diffusion.crops import Crop, crop
+from upscaling.diffusion.hints import hint_box
 from upscaling.diffusion.masks import blend, mask
 from upscaling.diffusion.patches import Grid, Order, Patch, SeamFix, redraw_patches, seam_patches
 from upscaling.diffusion.waves import batches, waves
+from upscaling.images import Size
 
 WORKED_EXAMPLE = Grid(Size(1280, 960), Size(512, 512))
 SQUARE = Grid(Size(2048, 2048), Size(512, 512))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import ceil
 
-from upscaling.diffusion.boxes import Size, nearest_multiple
+from upscaling.diffusion.boxes import nearest_multiple
+from upscaling.images import Size
 
 
 def canvas_size(picture: Size, scale: float) -> Size:
