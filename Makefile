@@ -16,7 +16,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: help demo modes predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -24,6 +24,9 @@ help: ## Lists these commands.
 
 demo: $(VENV)/real-esrgan ## Enlarges the sample photo by four; leaves the result in output/.
 	@$(BIN)/python tools/demo.py output
+
+modes: $(VENV)/tests ## Shows in pictures what Ultimate SD Upscale redraws in each mode: output/redraw-modes/, docs/redraw-modes.jpg.
+	@$(BIN)/python tools/redraw_modes.py output/redraw-modes docs/redraw-modes.jpg
 
 predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@photo.jpg -i scale=2 -o out.png".
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
