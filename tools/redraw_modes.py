@@ -90,13 +90,11 @@ def tinted(picture: Picture, crop: Crop, order: Sequence[Crop], *, black: bool) 
     tint = np.array(colorsys.hsv_to_rgb(hue, 0.75, 0.9)) * 255
     mixed = Image.fromarray(np.rint(0.3 * picture + 0.7 * tint).astype(np.uint8))
     visible = crop.patch.block.widened(0, CANVAS)
-    centre = [
-        ((start + end) / 2 - edge) * sampled / own
-        for start, end, edge, sampled, own in (
-            (visible.left, visible.right, crop.box.left, crop.size.width, crop.box.size.width),
-            (visible.top, visible.bottom, crop.box.top, crop.size.height, crop.box.size.height),
-        )
-    ]
+    across, down = (sampled / own for sampled, own in zip(crop.size, crop.box.size, strict=True))
+    centre = (
+        ((visible.left + visible.right) / 2 - crop.box.left) * across,
+        ((visible.top + visible.bottom) / 2 - crop.box.top) * down,
+    )
     ImageDraw.Draw(mixed).text(centre, str(place + 1), "black" if black else "white", FONT, anchor="mm")
     return np.asarray(mixed)
 
