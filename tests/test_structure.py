@@ -25,7 +25,7 @@ ONLY = {
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
     "faces": {"errors", "images"},
-    "diffusion": {"errors", "images"},
+    "diffusion": {"errors", "values", "images", "weights", "runtime", "superres"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
     "serving.egress": {"errors", "weights.trusted"},
     "serving.workspace": {"errors"},

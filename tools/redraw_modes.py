@@ -78,7 +78,7 @@ def ellipse() -> Image.Image:
 def tinting(order: Sequence[Crop], *, black: bool) -> RedrawBatch:
     """A made redraw that tints each crop by its place in the order, and writes it there."""
 
-    def redraw_batch(pictures: Picture, crops: Sequence[Crop], _: Callable[[float], object]) -> Picture:
+    def redraw_batch(pictures: Picture, crops: Sequence[Crop], _: Callable[[float], None]) -> Picture:
         return np.stack([tinted(*pair, order, black=black) for pair in zip(pictures, crops, strict=True)])
 
     return redraw_batch

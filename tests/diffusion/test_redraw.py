@@ -67,7 +67,7 @@ def changed(picture: Picture, box: plain.Corners) -> Picture:
 
 
 def one_by_one(change: Callable[[Picture, plain.Corners], Picture]) -> RedrawBatch:
-    def redraw_batch(pictures: Picture, crops: Sequence[Crop], _: Callable[[float], object]) -> Picture:
+    def redraw_batch(pictures: Picture, crops: Sequence[Crop], _: Callable[[float], None]) -> Picture:
         return np.stack([change(*pair) for pair in zip(pictures, (crop.box.corners for crop in crops), strict=True)])
 
     return redraw_batch
@@ -175,7 +175,7 @@ def test_opacity_of_the_mask_is_that_of_the_picture() -> None:
 def test_progress_grows_to_the_end_over_batches_and_within_them() -> None:
     shares: list[float] = []
 
-    def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], object]) -> Picture:
+    def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:
         reach(0.25)
         reach(1.0)
         return pictures
@@ -194,7 +194,7 @@ def test_a_cancel_ends_it_within_the_call_it_comes_in() -> None:
 
     calls: list[int] = []
 
-    def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], object]) -> Picture:
+    def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:
         calls.append(len(pictures))
         if len(calls) == 2:
             raise Cancelled

@@ -42,7 +42,7 @@ class Output:
         )
 
     def size(self, width: int, height: int) -> Size:
-        """The size of the output for an input's width and height: halves round to even, sides are at least 1 multiple."""
+        """The size of the output for an input's width and height: halves round to even, no side is 0."""
         if self.width and self.height:
             return Size(self.width, self.height)
         if self.width:
