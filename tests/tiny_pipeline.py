@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+import ldm
+import tiny_diffusion
 import torch
-from torch import nn
+from tiny_architecture import TINY
 
 import tiny
-import tiny_diffusion
 from upscaling import weights
-from upscaling.diffusion.architecture import Architecture
 from upscaling.diffusion.networks import Library
 from upscaling.superres.upscalers import Upscalers
 from upscaling.weights.download import digest
@@ -20,17 +19,14 @@ from upscaling.weights.store import write
 
 MODEL = "ultimate-sd-upscale"
 CPU = torch.device("cpu")
-
-
-def architecture() -> Architecture:
-    """What the tiny networks are built from."""
-    return Architecture(
-        name="tiny",
-        unet=_configuration(tiny_diffusion.unet()),
-        controlnet=_configuration(tiny_diffusion.controlnet()),
-        vae=_configuration(tiny_diffusion.vae()),
-        text_encoder=tiny_diffusion.text_encoder().config.to_dict(),
-    )
+BEFORE = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+import tiny_architecture
+import upscaling.diffusion.architecture
+upscaling.diffusion.architecture.STABLE_DIFFUSION_1_5 = tiny_architecture.TINY
+"""
+"""What a server runs first, so that it builds networks of the tiny sizes; all else is as it is deployed."""
 
 
 def write_weights(folder: Path) -> None:
@@ -43,7 +39,7 @@ def write_weights(folder: Path) -> None:
             case "checkpoint":
                 states[entry.name] = _checkpoint(10 * seed)
             case "controlnet":
-                states[entry.name] = tiny_diffusion.controlnet(seed).state_dict()
+                states[entry.name] = ldm.controlnet(tiny_diffusion.controlnet(seed).state_dict())
             case "vae":
                 states[entry.name] = tiny_diffusion.vae(seed).state_dict()
             case "lora":
@@ -63,7 +59,7 @@ def _write(state: tiny.StateDict, entry: weights.Entry, folder: Path) -> None:
 
 
 def library(folder: Path) -> Library:
-    return Library(MODEL, folder, CPU, architecture())
+    return Library(MODEL, folder, CPU, TINY)
 
 
 def upscalers(folder: Path) -> Upscalers:
@@ -71,16 +67,11 @@ def upscalers(folder: Path) -> Upscalers:
 
 
 def _checkpoint(seed: int) -> tiny.StateDict:
-    """All networks in one file."""
-    parts = {
-        "model.diffusion_model.": tiny_diffusion.unet(seed),
-        "first_stage_model.": tiny_diffusion.vae(seed + 1),
-        "cond_stage_model.transformer.text_model.": tiny_diffusion.text_encoder(seed + 2),
-    }
+    """All networks in one file, in the original's names."""
     return {
-        f"{prefix}{name}": tensor.contiguous()
-        for prefix, network in parts.items()
-        for name, tensor in network.state_dict().items()
+        **ldm.unet(tiny_diffusion.unet(seed).state_dict()),
+        **ldm.vae(tiny_diffusion.vae(seed + 1).state_dict()),
+        **ldm.text_encoder(tiny_diffusion.text_encoder(seed + 2).state_dict()),
     }
 
 
@@ -95,7 +86,3 @@ def _lora(seed: int) -> tiny.StateDict:
         f"{key}.lora_up.weight": torch.randn(weight.shape[0], 1, generator=generator),
         f"{key}.alpha": torch.tensor(1.0),
     }
-
-
-def _configuration(network: nn.Module) -> dict[str, Any]:
-    return {name: value for name, value in network.config.items() if not name.startswith("_")}

@@ -42,7 +42,7 @@ class Runner(BaseRunner):
         seed: int | None = Input(description="Seed of the noise, 0 to 2^64 - 1. Empty: random.", default=None),
         steps: int = Input(description="Denoising steps for each tile, 1 to 10000.", default=20),
         cfg: float = Input(
-            description="How closely the prompts are followed, 0 to 100. At 1 the negative one is left out, which is faster.",
+            description="How closely the prompts are followed, 0 to 100. 1 leaves the negative one out and is faster.",
             default=8),
         sampler_name: str = Input(
             description="Sampler. dpmpp is in the hosted list, but does not exist and is refused.", default="euler",
