@@ -13,12 +13,14 @@ from tiny_architecture import TINY
 import tiny
 from upscaling import weights
 from upscaling.diffusion.networks import Library
+from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscalers import Upscalers
 from upscaling.weights.download import digest
 from upscaling.weights.store import write
 
 MODEL = "ultimate-sd-upscale"
 CPU = torch.device("cpu")
+TILE = TileSize(64, 64)
 BEFORE = f"""
 import sys
 sys.path.append({str(Path(__file__).parent)!r})

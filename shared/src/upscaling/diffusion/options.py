@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
+from upscaling.diffusion.colour_fix import COLOUR_FIXES
 from upscaling.diffusion.layout import Layout
 from upscaling.diffusion.noise import LARGEST_SEED
 from upscaling.diffusion.patches import Order, SeamFix
@@ -49,9 +50,10 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "upscaler": UPSCALERS,
     "mode_type": list(Order),
     "seam_fix_mode": list(SeamFix),
+    "color_fix": COLOUR_FIXES,
 }
 _TRUTHS = ("use_controlnet_tile", "force_uniform_tiles")
-_TEXTS = ("positive_prompt", "negative_prompt", "loras", "checkpoint", "color_fix", "sampler_name", "scheduler")
+_TEXTS = ("positive_prompt", "negative_prompt", "loras", "checkpoint", "sampler_name", "scheduler")
 _LONGEST_PROMPT = 100_000  # characters
 
 
@@ -135,7 +137,7 @@ def _lora(text: str) -> tuple[str, float]:
 def checked(options: Options) -> Options:
     """The values in their declared types; raises E_INPUT for an invalid one, by its name and with its limits.
 
-    Names of samplers, schedulers, checkpoints, LoRAs and colour fixes are checked where they are looked up.
+    Names of samplers, schedulers, checkpoints and LoRAs are checked where they are looked up.
     """
     given = asdict(options)
     numbers = {name: _within(name, number(name, given[name]), *limits) for name, limits in _NUMBERS.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from upscaling.diffusion.samplers import ONE_AT_A_TIME, Sampler, sampler
 from upscaling.diffusion.sigmas import sigmas
 from upscaling.images import Image, Rows, Size
 from upscaling.images.image import ROWS_AT_A_TIME
+from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
 from upscaling.superres.tiling import tile_size
 from upscaling.superres.upscalers import Upscalers
+
+logger = logging.getLogger(__name__)
 
 CONTROLNET = "control_v11f1e_sd15_tile"
 VAES = {"Realistic_Vision_V5.1": "sd-vae-ft-mse"}
@@ -101,6 +105,8 @@ class _Job:
 
     def _rows(self, image: Image, size: Size, progress: Progress, dtype: torch.dtype) -> Rows:
         progress.figures["tiles"] = 0
+        if image.bits == 16:
+            logger.info("The picture has 16 bit; it is redrawn in 8 bit.")
         passes = self._passes(size)
         enlarging, *redrawing = progress.split(
             image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
@@ -143,7 +149,9 @@ class _Job:
             at_once = batch_size(self.options.batch_size, img2img.unet.device, each.crops)
             if self.options.sampler_name in ONE_AT_A_TIME:
                 at_once = 1
-            redrawn = redraw(canvas, each.crops, img2img.at(each.schedule), at_once, part.reach, self.only)
+            tile = max(crop.size for crop in each.crops)
+            with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
+                redrawn = redraw(canvas, each.crops, img2img.at(each.schedule), at_once, part.reach, self.only)
             part.count("tiles", redrawn)
         if source is None:
             return canvas
