@@ -8,6 +8,7 @@ from pathlib import Path
 import ldm
 import tiny_diffusion
 import torch
+from handmade import vivid
 from tiny_architecture import TINY
 
 import tiny
@@ -37,7 +38,7 @@ def write_weights(folder: Path) -> None:
     for seed, entry in enumerate(weights.of_model(MODEL)):
         match entry.kind:
             case None:
-                states[entry.name] = tiny.rrdb(seed=seed)
+                states[entry.name] = vivid(tiny.rrdb(seed=seed))
             case "checkpoint":
                 states[entry.name] = _checkpoint(10 * seed)
             case "controlnet":
