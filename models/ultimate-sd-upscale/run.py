@@ -97,7 +97,7 @@ class Runner(BaseRunner):
             description="Height of the result in pixels; overrides scale. Without width, the aspect is kept.",
             default=None, ge=1),
         tile_size: int = Input(
-            description="Side of the upscaler's tiles in pixels, 32 to 2048, or 0 for automatic; changes memory only.",
+            description="Side of the tiles to enlarge, 32 to 2048 pixels, or 0 for automatic. It changes memory only.",
             default=0, ge=0, le=2048),
         output_format: str = Input(
             description="Format of the result. png keeps alpha and 16 bit, webp keeps alpha.", default="png",

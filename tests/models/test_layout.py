@@ -16,6 +16,11 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.diffusion.colour_fix import COLOUR_FIXES
+from upscaling.diffusion.options import UPSCALERS
+from upscaling.diffusion.patches import Order, SeamFix
+from upscaling.diffusion.samplers import SAMPLERS
+from upscaling.diffusion.sigmas import SCHEDULES
 from upscaling.superres.swinir import NOISES, TaskType
 from upscaling.superres.upscalers import TWINS
 
@@ -25,7 +30,13 @@ FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.j
 HOSTED = {
     "real-esrgan": ["image", "scale"],
     "swinir": ["image", "task_type", "noise", "jpeg"],
-}
+    "ultimate-sd-upscale": [
+        "image", "positive_prompt", "negative_prompt", "upscaler", "upscale_by", "use_controlnet_tile",
+        "controlnet_strength", "seed", "steps", "cfg", "sampler_name", "scheduler", "denoise", "mode_type",
+        "tile_width", "tile_height", "mask_blur", "tile_padding", "seam_fix_mode", "seam_fix_denoise",
+        "seam_fix_width", "seam_fix_mask_blur", "seam_fix_padding", "force_uniform_tiles",
+    ],
+}  # fmt: skip
 # Ours, the same at the end of every model.
 TAIL = ["width", "height", "tile_size", "output_format", "output_quality"]
 PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)")
@@ -201,6 +212,18 @@ def test_networks_to_choose_are_those_of_the_catalogue() -> None:
 def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
     assert choices(Model("swinir"), "task_type") == list(TaskType)
     assert choices(Model("swinir"), "noise") == list(NOISES)
+
+
+def test_choices_of_ultimate_sd_upscale_are_those_of_the_package() -> None:
+    model = Model("ultimate-sd-upscale")
+    assert choices(model, "upscaler") == list(UPSCALERS)
+    assert choices(model, "mode_type") == list(Order)
+    assert choices(model, "seam_fix_mode") == list(SeamFix)
+    assert choices(model, "scheduler") == list(SCHEDULES)
+    assert choices(model, "color_fix") == list(COLOUR_FIXES)
+    assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
+    hosted_but_not_there = {"dpmpp"}
+    assert set(choices(model, "sampler_name")) == set(SAMPLERS) | hosted_but_not_there
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -94,8 +94,8 @@ class Library:
     ) -> Networks:
         """The networks of the catalogue's names; without `vae`, the checkpoint's own.
 
-        LoRAs are added in their order, each times its strength. `dtype` is the fast type unless given. Raises E_INPUT for a name that the model has not, and
-        E_WEIGHTS where weights cannot be had or are not of these networks.
+        LoRAs are added in their order, each times its strength. `dtype` is the fast type unless given. Raises E_INPUT
+        for a name that the model has not, and E_WEIGHTS where weights cannot be had or are not of these networks.
         """
         dtype = dtype or self.dtype
         entry = self._entry(checkpoint, "checkpoint")

@@ -97,7 +97,9 @@ class _Job:
 
     def attempts(self, image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
         """Yields the rows of the result in the fast type, then those in fp32 if that is another."""
-        progress.figures |= {"seed": self.seed, "steps": self.options.steps, "retries": 0}
+        # Cog writes whole numbers of more than 63 bits as floats, which round them.
+        seed = self.seed if self.seed < 2**63 else str(self.seed)
+        progress.figures |= {"seed": seed, "steps": self.options.steps, "retries": 0}
         yield self._rows(image, size, progress, self.library.dtype)
         if self.library.dtype is not torch.float32:
             progress.count("retries")
