@@ -121,9 +121,8 @@ def test_sizes(server: Client, inputs: dict[str, Any], size: tuple[int, int]) ->
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_grey_and_alpha_come_out_as_they_went_in(server: Client, channels: int, mode: str) -> None:
-    image = data_url(
-        file_of(pillow(noise(20, 30, channels)), "PNG", icc_profile=rgb_profile() if channels > 2 else None)
-    )
+    profile = rgb_profile() if channels > 2 else None
+    image = data_url(file_of(pillow(noise(20, 30, channels)), "PNG", icc_profile=profile))
     result = opened(server.output(**(QUICK | {"image": image})))
     assert result.mode == mode
     assert result.info.get("icc_profile") == profile
