@@ -75,7 +75,7 @@ def text_encoder(seed: int = 3) -> CLIPTextModel:
             bos_token_id=49406,
             eos_token_id=49407,
         )
-        return CLIPTextModel(config).eval()
+        return _randomized(CLIPTextModel(config))
 
 
 def _randomized(model: nn.Module) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-from upscaling.diffusion.controlnet import embed_hint, residuals
+from upscaling.diffusion.controlnet import Residuals, embedded, residuals
 from upscaling.diffusion.samplers import Denoiser
 from upscaling.diffusion.sigmas import timestep
 
@@ -18,6 +18,7 @@ _MOST_REPEATS = 4  # of a conditioning, to make two equally long (ComfyUI)
 
 
 _NoisePredictor = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""From latents, a time and the conditioning of prompts to the noise under each."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def guided(unet: UNet2DConditionModel, guidance: Guidance, control: Control | No
     predict noise in their own type; all else is computed in fp32.
     """
     texts = [text.to(unet.device, unet.dtype) for text in _texts(guidance)]
-    predict = _noise_predictor(unet, control if control and control.strength else None)
+    predict = _noise_predictor(unet, control)
 
     @torch.inference_mode()
     def denoise(latents: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -80,20 +81,26 @@ def _texts(guidance: Guidance) -> list[torch.Tensor]:
 
 
 def _noise_predictor(unet: UNet2DConditionModel, control: Control | None) -> _NoisePredictor:
-    embedded = embed_hint(control.network, control.hint) if control else None
+    added = _residuals(control) if control and control.strength else None
 
     def predict(latents: torch.Tensor, time: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """The noise in latents (n, …) under every prompt, (prompts · n, …)."""
         prompts, count = len(text), len(latents)
-        latents, text = latents.repeat(prompts, 1, 1, 1), text.repeat_interleave(count, 0)
-        down, middle = None, None
-        if control and embedded is not None:
-            added = residuals(control.network, embedded.repeat(prompts, 1, 1, 1), latents, time, text)
-            down = tuple(state * control.strength for state in added.down)
-            middle = added.middle * control.strength
+        latents, text = torch.cat([latents] * prompts), text.repeat_interleave(count, 0)
+        down, middle = added(latents, time, text) if added else (None, None)
         return unet(
             latents, time, text,
             down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False,
         )[0]  # fmt: skip
 
     return predict
+
+
+def _residuals(control: Control) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Residuals]:
+    hint = embedded(control.network, control.hint)
+
+    def scaled(latents: torch.Tensor, time: torch.Tensor, text: torch.Tensor) -> Residuals:
+        down, middle = residuals(control.network, hint, latents, time, text)
+        return Residuals(tuple(state * control.strength for state in down), middle * control.strength)
+
+    return scaled
