@@ -76,7 +76,7 @@ class Runner(BaseRunner):
             default=True),
         checkpoint: str = Input(
             description="Stable Diffusion 1.5 checkpoint that redraws.", default="Deliberate_v2",
-            choices=["Deliberate_v2", "Realistic_Vision_V5.1", "v1-5-pruned-emaonly"]),
+            choices=["Deliberate_v2", "Realistic_Vision_V5.1", "stable-diffusion-v1-5"]),
         batch_size: int = Input(
             description="Most tiles redrawn at once, 1 to 64, or 0 for automatic.", default=0, ge=0, le=64),
         color_fix: str = Input(

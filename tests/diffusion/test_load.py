@@ -199,6 +199,15 @@ def test_what_has_another_shape_is_named(tmp_path: Path) -> None:
     assert message.endswith("it has in another shape conv_in.weight.")
 
 
+def test_what_is_there_twice_is_named(tmp_path: Path) -> None:
+    state = ldm.text_encoder(STATES["text_encoder"])
+    name = "cond_stage_model.transformer.text_model.final_layer_norm.bias"
+    state[name.replace("text_model.", "")] = state[name]
+    assert failure("text_encoder", saved(state, tmp_path / "a.safetensors")).endswith(
+        "it has twice final_layer_norm.bias."
+    )
+
+
 def test_another_network_is_refused(tmp_path: Path) -> None:
     assert "it lacks " in failure("controlnet", saved(ldm.unet(STATES["unet"]), tmp_path / "a.safetensors"))
 
@@ -229,7 +238,8 @@ import sys
 for name in ("accelerate", "peft", "torchvision", "scipy", "controlnet_aux", "k_diffusion"):
     sys.modules[name] = None
 import upscaling.diffusion.networks
-heavy = ("diffusers.pipelines", "transformers.pipelines", "transformers.models.bert", "torch.utils.tensorboard", "pandas", "sklearn", "cv2", "matplotlib", "spandrel")
+heavy = ("diffusers.pipelines", "transformers.pipelines", "transformers.models.bert", "torch.utils.tensorboard",
+         "pandas", "sklearn", "cv2", "matplotlib", "spandrel")
 print([name for name in heavy if name in sys.modules])
 """
 

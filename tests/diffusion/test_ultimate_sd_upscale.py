@@ -19,7 +19,7 @@ from upscaling.diffusion import img2img
 from upscaling.diffusion.options import Options, checked
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import SCHEDULES
-from upscaling.diffusion.ultimate_sd_upscale import work
+from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET, work
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image, Size, collect
 from upscaling.images.resampling import resample
@@ -150,7 +150,7 @@ def test_a_denoise_of_0_changes_nothing(job: Job, plain: NDArray[np.uint8]) -> N
 
 
 def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: Path) -> None:
-    for name in ("Deliberate_v2", "control_v11f1e_sd15_tile"):
+    for name in ("Deliberate_v2", CONTROLNET):
         (tmp_path / name).symlink_to(folder / name)
     size = Size(40, 24)
     found = Job(tmp_path).result(size=size, mode_type="None").pixels
@@ -455,7 +455,7 @@ def test_a_cancel_comes_through_within_a_step(job: Job, monkeypatch: pytest.Monk
         ({"sampler_name": "plms"}, "'plms'"),
         ({"scheduler": "beta"}, "'beta'"),
         ({"checkpoint": "sdxl"}, "there is no checkpoint 'sdxl'; there are Deliberate_v2,"),
-        ({"loras": "no-such-lora:1"}, "there is no lora 'no-such-lora'; there are lcm-lora-sdv1-5."),
+        ({"loras": "no-such-lora:1"}, "there is no lora 'no-such-lora'; there are lcm-lora-sdv1-5,"),
         ({"loras": "lcm-lora-sdv1-5:much"}, "loras holds 'lcm-lora-sdv1-5:much'; write name:weight"),
         ({"loras": "lcm-lora-sdv1-5:inf"}, "loras holds 'lcm-lora-sdv1-5:inf'; write name:weight"),
         ({"positive_prompt": "embedding:nothing"}, "the prompt names the embedding 'nothing'"),

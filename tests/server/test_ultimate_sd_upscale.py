@@ -16,7 +16,6 @@ from local_server import ROOT
 from loopback import until
 from servers import Client, content_of, data_url, opened, serving
 
-from upscaling import weights
 from upscaling.diffusion.options import Options, checked
 from upscaling.diffusion.ultimate_sd_upscale import work
 from upscaling.images import Image, Limits, Size, collect, decode
@@ -245,7 +244,3 @@ def test_cancelling_takes_effect_and_the_next_result_is_right(server: Client) ->
     until(lambda: "seconds_decoding" in server.put("unwanted", inputs).get("metrics", {}))
     assert server.cancel("unwanted") == 200
     assert server.output(**QUICK) == expected
-
-
-def test_every_entry_of_the_catalogue_is_used(cache: Path) -> None:
-    assert {path.name for path in cache.iterdir()} == {entry.name for entry in weights.of_model(tiny_pipeline.MODEL)}

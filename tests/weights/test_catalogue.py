@@ -14,7 +14,6 @@ from upscaling.weights.catalogue import Entry, File, address, catalogue
 ENTRIES = catalogue().entries
 SHA256 = re.compile(r"[0-9a-f]{64}")
 # Of the published files, those that no source gives a checksum of; `make pin` may have written one down.
-WITHOUT_COMMIT = {"4x_NMKD-Siax_200k"}  # its copies say none; the checksum pins the file
 UNPUBLISHED = {
     "004_grayDN_DFWB_s128w8_SwinIR-M_noise15",
     "004_grayDN_DFWB_s128w8_SwinIR-M_noise25",
@@ -25,7 +24,11 @@ UNPUBLISHED = {
     "006_CAR_DFWB_s126w7_SwinIR-M_jpeg30",
     "006_CAR_DFWB_s126w7_SwinIR-M_jpeg40",
     "006_colorCAR_DFWB_s126w7_SwinIR-M_jpeg30",
+    "more_details",
 }
+KINDS = ("checkpoint", "controlnet", "vae", "lora")
+# Projects that are listed before their folder is there.
+BEGUN = {"ultimate-sd-upscale"}
 
 
 @pytest.fixture(params=ENTRIES)
@@ -44,11 +47,13 @@ def test_every_entry_is_complete(entry: Entry) -> None:
         assert file.sha256 is None or SHA256.fullmatch(file.sha256)
 
 
-def test_sources_are_https_or_a_hub_repository_at_a_commit(entry: Entry) -> None:
+def test_sources_are_https_or_a_hub_repository_at_a_commit_or_with_checksums(entry: Entry) -> None:
     assert entry.sources
-    commit = "main" if entry.name in WITHOUT_COMMIT else "[0-9a-f]{40}"
     for source in entry.sources:
-        assert re.fullmatch(rf"hf://[\w.-]+/[\w.-]+@{commit}(/[\w.-]+)*", source) or source.startswith("https://")
+        hub = re.fullmatch(r"hf://[\w.-]+/[\w.-]+@([0-9a-f]{40}|main)(/[\w.-]+)*", source)
+        assert hub or source.startswith("https://")
+        # A branch moves, but what has a checksum does not.
+        assert hub is None or hub[1] != "main" or entry.is_verifiable
         parts = urlsplit(address(source))
         assert (parts.scheme, parts.query, parts.fragment) == ("https", "", "")
         assert not parts.path.endswith("/")
@@ -82,13 +87,22 @@ def test_the_wheel_has_single_files_only(entry: Entry) -> None:
         assert file.is_pickle
 
 
-def test_licences_for_non_commercial_use_are_marked(entry: Entry) -> None:
-    assert entry.non_commercial == entry.licence.startswith(("S-Lab", "CC-BY-NC"))
+def test_licences_that_forbid_commercial_use_are_marked(entry: Entry) -> None:
+    # Of GFPGAN's, components do.
+    forbids = any(words in entry.licence for words in ("S-Lab", "CC BY-NC")) and "components" not in entry.licence
+    assert entry.non_commercial == forbids
     assert {"codeformer", "4x-UltraSharp"} <= set(ENTRIES)
 
 
+def test_what_diffusion_models_use_has_its_kind() -> None:
+    found = {kind: [entry.name for entry in weights.of_model("ultimate-sd-upscale", kind)] for kind in KINDS}
+    assert all(found.values())
+    assert len(weights.of_model("ultimate-sd-upscale")) == 4 + sum(map(len, found.values()))
+    assert {entry.kind for entry in ENTRIES.values()} == {None, *KINDS}
+
+
 def test_every_project_lists_entries_that_there_are() -> None:
-    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()}
+    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()} | BEGUN
     for names in catalogue().models.values():
         assert set(names) <= set(ENTRIES)
         assert len(set(names)) == len(names)

@@ -345,3 +345,26 @@ def test_a_large_file_is_never_whole_in_memory_nor_in_the_temporary_folder(
         tracemalloc.stop()
     assert (cache / "tiny" / "a.safetensors").stat().st_size == len(content) > 64 << 20
     assert peak < 8 << 20
+
+
+def test_tensors_are_read_one_by_one_in_the_order_asked(tmp_path: Path) -> None:
+    folder = write(STATE, ENTRY, "here", tmp_path)
+    path = folder / ENTRY.files[0].stored
+    assert weights.source(folder) == "here"
+    assert weights.shapes(path) == {name: tuple(tensor.shape) for name, tensor in STATE.items()}
+    names = sorted(STATE, reverse=True)
+    for name, tensor in zip(names, weights.tensors(path, names), strict=True):
+        assert torch.equal(tensor, STATE[name])
+
+
+def test_a_head_says_what_was_written_into_it(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(CONTENT)
+    assert weights.metadata(tmp_path / "a.safetensors") == {"from": "upstream"}
+    assert weights.metadata(write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored) == {"format": "pt"}
+
+
+def test_a_name_that_is_not_there_is_an_error_of_the_weights(tmp_path: Path) -> None:
+    path = write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored
+    with pytest.raises(UpscalingError) as raised:
+        list(weights.tensors(path, ["no-such-tensor"]))
+    assert raised.value.code is Code.WEIGHTS

@@ -115,13 +115,16 @@ def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: 
     shapes = weights.shapes(path)
     prefix = part.prefix if any(name.startswith(part.prefix) for name in shapes) else ""
     found: dict[str, str] = {}
+    twice: set[str] = set()
     for name in shapes:
         own = part.own_name(name.removeprefix(prefix))
         if name.startswith(prefix) and not own.startswith(part.unused):
+            twice.update({own} & found.keys())
             found[own] = name
     problems = {
         "lacks": wanted.keys() - found.keys(),
         "has what the network has not:": found.keys() - wanted.keys(),
+        "has twice": twice,
         "has in another shape": {
             own for own, name in found.items() if own in wanted and not _fits(shapes[name], wanted[own])
         },

@@ -8,12 +8,13 @@ Formulas: LoRA (Hu et al. 2021), LoHa and LoKr (Yeh et al. 2023, LyCORIS), with 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -86,7 +87,14 @@ def read(path: Path, name: str, known: Mapping[str, Iterable[str]]) -> Lora:
                 Code.WEIGHTS,
                 f"the LoRA {name} has {key!r}, which fits no layer of these networks. Take one made for them.",
             )
-        additions.setdefault((network, weight), {})[factor] = tensor
+        factors = additions.setdefault((network, weight), {})
+        if factor in factors:
+            raise UpscalingError(Code.WEIGHTS, f"the LoRA {name} has two tensors for {key!r}. Take another copy of it.")
+        factors[factor] = tensor
+    alphas = _alphas(weights.metadata(path), name)
+    for (network, _), factors in additions.items():
+        if network in alphas:
+            factors.setdefault("alpha", torch.tensor(alphas[network]))
     return Lora(name, additions)
 
 
@@ -128,6 +136,21 @@ def _named(part: str) -> tuple[str, float]:
             Code.INPUT, f"the strength of the LoRA {name.strip()!r} is {number.strip()!r}; take a number, such as 0.8."
         )
     return name.strip(), strength
+
+
+def _alphas(said: Mapping[str, str], name: str) -> dict[str, float]:
+    """The alpha of each network's layers, where diffusers wrote it into the file's head (since 0.34).
+
+    Raises E_WEIGHTS where layers differ, or where the head names a method that is not supported.
+    """
+    settings: dict[str, Any] = json.loads(said.get("lora_adapter_metadata", "{}"))
+    for setting, value in settings.items():
+        if value and setting.endswith((".use_dora", ".use_rslora", ".alpha_pattern")):
+            raise UpscalingError(
+                Code.WEIGHTS, f"the LoRA {name} is made with {setting}, which is not supported. Take another one."
+            )
+    ends = ".lora_alpha"
+    return {key.removesuffix(ends): float(alpha) for key, alpha in settings.items() if key.endswith(ends)}
 
 
 def _end(key: str) -> tuple[str, str]:

@@ -34,8 +34,8 @@ from upscaling.superres.upscalers import Upscalers
 
 logger = logging.getLogger(__name__)
 
-CONTROLNET = "control_v11f1e_sd15_tile"
-VAES = {"Realistic_Vision_V5.1": "sd-vae-ft-mse"}
+CONTROLNET = "control_v11f1e_sd15_tile_fp16"
+VAES = {"Realistic_Vision_V5.1": "vae-ft-mse-840000-ema-pruned"}
 """The autoencoders of checkpoints that are published to be used with another than their own."""
 _SEED_BITS = 32  # of a random seed
 

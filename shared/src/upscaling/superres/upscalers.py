@@ -56,7 +56,7 @@ class Upscalers:
         denoise_strength is 0–1, from the twin that denoises less to the network itself; None is 0.5 where
         the network has a twin. Raises E_INPUT for another name, and for a strength where there is no twin.
         """
-        entries = {entry.name: entry for entry in weights.of_model(self.model)}
+        entries = {entry.name: entry for entry in weights.of_model(self.model) if entry.kind is None}
         names = [known for known in entries if known not in TWINS.values()]
         if name not in names:
             raise UpscalingError(Code.INPUT, f"there is no network {shown(name)}; there are {', '.join(names)}.")

@@ -86,6 +86,12 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  as above
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What the head of a safetensors file says beside its tensors; raises E_WEIGHTS where it is none."""
+    with _opened(path, "mmap") as file:
+        return file.metadata() or {}
+
+
 def tensors(path: Path, names: Iterable[str]) -> Iterator[torch.Tensor]:
     """The named tensors of a safetensors file, read one at a time, so that memory holds no more than the caller keeps.
 
