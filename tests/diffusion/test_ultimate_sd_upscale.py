@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import tiny_pipeline
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from images.samples import noise, rgb_profile
 from numpy.typing import NDArray
 
 from upscaling.diffusion import img2img
 from upscaling.diffusion.options import Options, checked
+from upscaling.diffusion.pictures import as_it_was, in_rgb
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import SCHEDULES
 from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET, work
@@ -273,13 +276,31 @@ def test_masks_in_colour_and_16_bit_are_as_bright_as_they_look(job: Job) -> None
 
 def test_grey_stays_grey(job: Job) -> None:
     grey = Image(noise(26, 45, 1))
-    found = job.result(grey)
-    assert found.pixels.shape == (48, 88, 1)
-    in_colour = job.result(Image(grey.pixels.repeat(3, axis=2)), mode_type="None").pixels.astype(int)
-    only_enlarged = job.result(grey, mode_type="None").pixels.astype(int)
-    # Enlarged, the three channels differ; grey is their luma.
-    luma = np.rint(in_colour @ [0.299, 0.587, 0.114])
-    assert np.abs(only_enlarged[..., 0] - luma).max() <= 1
+    plain, found = job.result(grey, mode_type="None").pixels, job.result(grey).pixels
+    assert np.array_equal(plain, job.upscalers.get("RealESRGAN_x4plus").upscale(grey, *SIZE, tiny_pipeline.TILE).pixels)
+    assert found.shape == (48, 88, 1)
+    assert not np.array_equal(found, plain)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 300), st.integers(1, 20), st.sampled_from([1, 3]), st.sampled_from([8, 16]), st.booleans())
+def test_pictures_of_any_kind_go_to_rgb_and_come_back(
+    height: int, width: int, channels: int, bits: int, has_alpha: bool
+) -> None:
+    levels = noise(height, width, channels)
+    depth = np.uint8 if bits == 8 else np.uint16
+    pixels = levels.astype(depth) * depth(1 if bits == 8 else 257)
+    picture = Image(pixels, pixels[..., 0] if has_alpha else None)
+    assert np.array_equal(in_rgb(picture), np.broadcast_to(levels, (height, width, 3)))
+    back = collect(picture, Size(width, height), as_it_was(in_rgb(picture), picture, picture.alpha))
+    assert np.array_equal(back.pixels, pixels)
+    assert (back.alpha is not None) == has_alpha
+    assert back.alpha is None or np.array_equal(back.alpha, pixels[..., 0])
+
+
+def test_16_bits_are_rounded_to_8() -> None:
+    levels = np.array([0, 128, 129, 257, 385, 386, 65407, 65535], np.uint16).reshape(1, 8, 1)
+    assert in_rgb(Image(levels))[0, :, 0].tolist() == [0, 0, 1, 1, 1, 2, 255, 255]
 
 
 def test_alpha_is_that_of_the_enlarged_picture(job: Job) -> None:
