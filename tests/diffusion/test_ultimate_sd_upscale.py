@@ -376,6 +376,7 @@ def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(job: Job, monk
     memory.install(monkeypatch)
     found = job.pixels(**changes)
     assert memory.asked == [3, 1, 2, 2]
+    assert job.progress.figures["retries"] == 1
     assert np.abs(found.astype(int) - expected).max() <= 1
     assert job.progress.share == pytest.approx(1)
 

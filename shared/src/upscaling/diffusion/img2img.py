@@ -62,6 +62,8 @@ class Img2Img:
     sampler: Sampler
     seed: int
     """The same for every tile, so tiles of one size start from the same noise."""
+    count_retry: Callable[[], None]
+    """Called where memory did not suffice for a batch, before it is halved."""
 
     def at(self, sigmas: torch.Tensor) -> RedrawBatch:
         """A redraw along a schedule; the largest of its sigmas says how much may change.
@@ -78,6 +80,7 @@ class Img2Img:
                     raise
             # Outside the block: the error holds on to the memory of what failed.
             release(self.unet.device)
+            self.count_retry()
             half = len(crops) // 2
             first = redraw_batch(pictures[:half], crops[:half], lambda share: reach(share / 2))
             second = redraw_batch(pictures[half:], crops[half:], lambda share: reach((1 + share) / 2))

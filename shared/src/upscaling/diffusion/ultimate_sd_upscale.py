@@ -6,6 +6,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import torch
@@ -185,6 +186,7 @@ class _Job:
             hint=networks.controlnet and Hint(networks.controlnet, in_rgb(image), canvas, options.controlnet_strength),
             sampler=self.sampler,
             seed=self.seed,
+            count_retry=partial(progress.count, "retries"),
         )
 
 
