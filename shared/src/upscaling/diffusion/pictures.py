@@ -14,7 +14,12 @@ _STEP = 257  # of 16 bits, for one of 8: 65535 / 255
 
 
 def in_rgb(image: Image) -> Picture:
-    """A picture's colours, (height, width, 3), to be written to: 16 bits are rounded, grey is the same in all three."""
+    """A picture's colours, (height, width, 3): 16 bits are rounded, grey is the same in all three.
+
+    Where the picture is 8 bit RGB these are its own pixels, not a copy.
+    """
+    if image.bits == 8 and not image.is_grey:
+        return image.pixels.astype(np.uint8, copy=False)
     picture = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, ROWS_AT_A_TIME):
         rows = image.pixels[top : top + ROWS_AT_A_TIME]
