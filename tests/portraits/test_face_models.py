@@ -20,7 +20,6 @@ from servers import FASTEST, STATES, data_url, picture, write_weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
 from upscaling.portraits import FaceModels, codeformer, gfpgan
-from upscaling.runtime.footprint import footprint
 from upscaling.superres.upscalers import Upscalers
 
 CPU = torch.device("cpu")
