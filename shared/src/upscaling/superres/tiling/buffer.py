@@ -22,7 +22,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Band:
-    """Consecutive rows of a feature map over the whole width, as patches. They are not joined, which would need a copy."""
+    """Consecutive rows of a feature map, as patches. They are not joined, which would need a copy."""
 
     rows: Span
     columns: Span
