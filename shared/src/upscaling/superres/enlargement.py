@@ -22,6 +22,8 @@ from upscaling.superres.networks.stage import Padding
 from upscaling.superres.tiling import Plan, TileSize, bounded, padded, repeating, stream
 from upscaling.superres.tiling.geometry import Span, pieces
 
+_ROWS_IN_FP32 = 32
+
 
 @dataclass(frozen=True)
 class Enlargement:
@@ -137,11 +139,19 @@ def _to_values(band: Pixels, network: Network) -> torch.Tensor:
 
 
 def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.uint16]) -> Pixels:
-    with torch.inference_mode():
-        values = band[0].float().clamp(0, 1)
-        if channels == 1 and len(values) == 3:
-            values = (values * values.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
-        full = np.iinfo(dtype).max
-        # torch has no arithmetic for uint16, so 16 bit is rounded in int32.
-        rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
-        return rounded.permute(1, 2, 0).cpu().numpy().astype(dtype, copy=False)
+    pixels = np.empty((*band.shape[2:], channels), dtype)
+    # A few rows at a time: the whole band in fp32 would be the most memory that a wide picture needs.
+    for top in range(0, len(pixels), _ROWS_IN_FP32):
+        rows = slice(top, top + _ROWS_IN_FP32)
+        pixels[rows] = _rounded(band[0, :, rows], channels, np.iinfo(dtype).max)
+    return pixels
+
+
+@torch.inference_mode()
+def _rounded(rows: torch.Tensor, channels: int, full: int) -> NDArray[np.generic]:
+    values = rows.float().clamp(0, 1)
+    if channels == 1 and len(values) == 3:
+        values = (values * values.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
+    # torch has no arithmetic for uint16, so 16 bit is rounded in int32.
+    rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
+    return rounded.permute(1, 2, 0).cpu().numpy()
