@@ -4,6 +4,8 @@ PORT ?= 8393
 PART ?= bench
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 COG_VERSION := 0.22.0
+ACTIONLINT_VERSION := 1.7.12
+PIP_AUDIT_VERSION := 2.10.1
 
 SHELL := /bin/bash
 VENV := .venv
@@ -17,6 +19,8 @@ SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.t
 FOLDER := models/$(MODEL)
 
 .PHONY: help demo face-overlay predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
+.PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -31,54 +35,109 @@ face-overlay: $(VENV)/tests ## Draws what each step does to the faces of two pic
 predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@photo.jpg -i scale=2 -o out.png".
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
 
-serve: $(VENV)/$(MODEL) ## A model's HTTP server on this machine: MODEL=real-esrgan PORT=8393.
+serve: $(VENV)/$(MODEL) ## Starts the HTTP server of a model on this machine: MODEL=real-esrgan PORT=8393.
 	@exec $(BIN)/python tools/local_server.py $(MODEL) $(PORT)
 
-weights: $(VENV)/$(MODEL) ## Fetches a model's weights into its folder, to be baked into the image: MODEL=… NAMES="…".
+weights: $(VENV)/$(MODEL) ## Downloads the weights of a model into its folder, for `make build`: MODEL=… NAMES="…".
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES) $(ARGS)
 
-pin: $(VENV)/$(MODEL) ## Fetches weights that nobody published a checksum of, and writes one into the catalogue: NAMES="…".
+pin: $(VENV)/$(MODEL) ## Downloads weights without a published checksum, and records their checksums in the catalogue: NAMES="…".
 	@$(BIN)/python tools/weights.py pin shared/src/upscaling/weights/weights.toml $(NAMES)
 
-vendor: $(WHEELS) ## Builds the wheel of shared/ into every model's vendor/, as `cog build` needs it.
+vendor: $(WHEELS) ## Builds the wheel of shared/ into vendor/ of every model, where `cog build` needs it.
 
-requirements: $(VENV)/uv ## Pins a model's requirements.txt anew from its requirements.in: MODEL=….
-	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL)
+requirements: $(VENV)/uv ## Updates the requirements.txt of a model from its requirements.in: MODEL=….
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL) >$(FOLDER)/requirements.txt.new
+	@mv $(FOLDER)/requirements.txt.new $(FOLDER)/requirements.txt
 
-schema: $(FOLDER)/vendor/$(WHEEL) ## Writes a model's openapi.json with Cog's own generator: MODEL=….
+check-requirements: $(VENV)/uv ## Checks that the requirements.txt of every model matches its requirements.in.
+	@for model in $(MODELS); do PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock.sh $$model $(WHEEL) || exit 1; done
+
+audit-lock: $(VENV)/uv ## Writes requirements-audit.txt: the pinned packages of all models, with hashes.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/audit_lock.sh >requirements-audit.txt.new && mv requirements-audit.txt.new requirements-audit.txt
+
+audit: $(VENV)/uv ## Looks for known vulnerabilities in the packages of all models, with pip-audit.
+	@$(UV) tool run --quiet pip-audit==$(PIP_AUDIT_VERSION) --disable-pip --require-hashes --requirement requirements-audit.txt
+
+schema: $(FOLDER)/vendor/$(WHEEL) ## Writes the openapi.json of a model with Cog's schema generator: MODEL=….
 	@tools/schema.sh $(MODEL) >$(FOLDER)/openapi.json.new && mv $(FOLDER)/openapi.json.new $(FOLDER)/openapi.json
 
-build: $(FOLDER)/vendor/$(WHEEL) ## Builds a model's image with `cog build`, with the weights in its folder: MODEL=….
+build: $(FOLDER)/vendor/$(WHEEL) ## Builds the image of a model with `cog build`, including the weights in its folder: MODEL=….
 	@tools/check_cog.sh $(COG_VERSION)
-	@echo "Weights that are baked in:" && { ls -l $(FOLDER)/weights 2>/dev/null || echo "none; the container fetches at the first request"; }
+	@echo "Weights in the image:" && { ls -l $(FOLDER)/weights 2>/dev/null || echo "none; the container downloads them at the first request"; }
 	cd $(FOLDER) && cog build -t $(MODEL)
 
-push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes a model's image: MODEL=… IMAGE=registry/you/name.
-	@test -n "$(IMAGE)" || { echo "Name the image: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
+changed: ## Lists the models that the changes since a commit can affect, as JSON: BASE=origin/main.
+	@$(PYTHON) tools/changed_models.py "$$BASE"
+
+check-contract: ## Lists changes to inputs and outputs of the models that break callers: BASE=origin/main.
+	@test -n "$$BASE" || { echo "BASE is missing: make check-contract BASE=origin/main" >&2; exit 2; }
+	@$(PYTHON) tools/schema_compat.py "$$BASE"
+
+smoke-weights: ## Downloads the weights for the smoke tests of a model into its folder: MODEL=….
+	@$(MAKE) --no-print-directory weights NAMES="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"
+
+smoke: $(VENV)/$(MODEL) ## Runs the smoke tests of a model on this machine, without Docker: MODEL=… ARGS="--url URL --gpu".
+	@$(BIN)/python tools/smoke.py $(MODEL) $(ARGS)
+
+check-image: $(VENV)/$(MODEL) ## Checks the image of a model and runs its smoke tests in it: MODEL=… IMAGE=… ARGS=--gpu.
+	@$(BIN)/python tools/check_image.py $(MODEL) $(IMAGE) $(ARGS)
+
+check-weights: $(VENV)/tests ## Checks that the catalogue of weights is complete, and that the READMEs state its licences.
+	@PYTHONPATH=shared/src $(BIN)/python tools/check_weights.py
+
+check-sources: $(VENV)/tests ## Checks that all addresses in the catalogue of weights still have their files.
+	@PYTHONPATH=shared/src $(BIN)/python tools/weights_online.py
+
+check-cog: ## Checks whether there is a newer release of Cog.
+	@tools/newest_cog.sh $(COG_VERSION)
+
+licences: $(VENV)/tests ## Writes THIRD_PARTY.md: the licences of packages and weights.
+	@PYTHONPATH=shared/src $(BIN)/python tools/licences.py >THIRD_PARTY.md.new && mv THIRD_PARTY.md.new THIRD_PARTY.md
+
+release-names: ## Prints the model and version of a release tag: TAG=real-esrgan/v1.0.0.
+	@$(PYTHON) tools/release.py names "$$TAG"
+
+release-notes: ## Prints the text in CHANGELOG.md for a release tag: TAG=real-esrgan/v1.0.0.
+	@$(PYTHON) tools/release.py notes "$$TAG"
+
+publish: ## Pushes the image of a model and prints its digest: MODEL=… IMAGE=registry/you/name VERSION=1.0.0.
+	@test -n "$(IMAGE)" -a -n "$(VERSION)" || { echo "IMAGE or VERSION is missing: make publish MODEL=$(MODEL) IMAGE=registry/you/name VERSION=1.0.0" >&2; exit 2; }
+	@tools/publish.sh $(MODEL) $(IMAGE) $(VERSION)
+
+push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes the image of a model: MODEL=… IMAGE=registry/you/name.
+	@test -n "$(IMAGE)" || { echo "IMAGE is missing: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
 	@tools/check_cog.sh $(COG_VERSION)
 	cd $(FOLDER) && cog push $(IMAGE)
 
 test: $(VENV)/tests ## Runs all tests.
 	@$(BIN)/python -m pytest $(ARGS)
 
-soak: $(VENV)/tests ## 200 mixed requests, 20 of them failing, to a model's server; checks that nothing grows or is left: MODEL=….
+soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Measures and writes benchmarks/README.md: PART=bench, tiles, profiles, png, large, group or start; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group or start; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
-lint: $(VENV)/tests ## ruff and pyright.
+lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint after `make actionlint`.
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/shellcheck tools/*.sh .ci/run
+	@$(BIN)/zizmor --quiet --offline .github
+	@if [ -x $(BIN)/actionlint ]; then PATH="$(CURDIR)/$(BIN):$$PATH" actionlint; else echo "actionlint is left out: \`make actionlint\` installs it, with Go."; fi
+
+# Not on the Python package index, but for a package that downloads it from GitHub while it is installed.
+actionlint: | $(VENV)/uv ## Builds actionlint with Go, for `make lint`.
+	GOBIN=$(CURDIR)/$(BIN) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
 
 format: $(VENV)/tests ## Formats the code.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
-clean: ## Removes the environment and everything that was built; weights and results stay.
+clean: ## Removes the environment and all build outputs, but not weights and results.
 	rm -rf $(VENV) models/*/vendor models/*/.cog
 
 $(VENV)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	  { echo "Python 3.11 is required. Specify its path: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet uv==$(UV_VERSION)
 	@touch $@
@@ -87,8 +146,8 @@ models/%/vendor/$(WHEEL): $(SHARED) | $(VENV)/uv
 	@rm -rf $(@D) && mkdir -p $(@D)
 	@$(UV) build --quiet --wheel --out-dir $(@D) shared && rm -f $(@D)/.gitignore
 
-# One file per model stands for "its requirements are installed". The wheel keeps its version while it
-# changes, so it is always put in anew.
+# One file per model marks that its requirements are installed. The version of the wheel does not change with its
+# content, so the wheel is always installed again.
 $(VENV)/%: models/%/requirements.txt models/%/vendor/$(WHEEL) | $(VENV)/uv
 	@cd models/$* && $(subst $(BIN)/uv,$(CURDIR)/$(BIN)/uv,$(UV)) pip install --quiet --reinstall-package upscaling -r requirements.txt
 	@touch $@

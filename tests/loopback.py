@@ -84,11 +84,13 @@ def site() -> Iterator[Site]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
+            if self.command == "HEAD":
+                return
             self.wfile.write(content[: answer.stalls_after or answer.breaks_after])
             if answer.stalls_after is not None:
                 closing.wait(timeout=_STALLS_FOR)
 
-        do_POST = do_GET
+        do_HEAD = do_POST = do_GET
 
         def log_message(self, format: str, *args: object) -> None:
             pass

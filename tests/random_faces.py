@@ -100,14 +100,26 @@ def restoreformer(seed: int = 0) -> StateDict:
     )  # fmt: skip
 
 
-def codeformer(seed: int = 0) -> StateDict:
-    """CodeFormer of random weights and of true size."""
+def small_restoreformer(seed: int = 0) -> StateDict:
+    """RestoreFormer of few channels."""
+    return _made(
+        lambda: spandrel.architectures.RestoreFormer.RestoreFormer(
+            n_embed=32, embed_dim=32, ch=32, out_ch=3, ch_mult=(1,) * 6, num_res_blocks=1, attn_resolutions=(16,),
+            dropout=0.0, in_channels=3, resolution=512, z_channels=32, double_z=False, enable_mid=True,
+            fix_decoder=False, fix_codebook=True, fix_encoder=False, head_size=8,
+        ),
+        seed,
+    )  # fmt: skip
+
+
+def codeformer(seed: int = 0, features: int = 512, layers: int = 9) -> StateDict:
+    """CodeFormer of random weights, of true size but for the features and layers of its transformer."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
         from spandrel_extra_arches.architectures.CodeFormer import CodeFormer
     return _made(
         lambda: CodeFormer(
-            dim_embd=512, n_head=8, n_layers=9, codebook_size=1024, latent_size=256,
+            dim_embd=features, n_head=8, n_layers=layers, codebook_size=1024, latent_size=256,
             connect_list=["32", "64", "128", "256"], fix_modules=["quantize", "generator"],
         ),
         seed,

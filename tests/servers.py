@@ -96,6 +96,8 @@ class Client:
     url: str
     temporary: Path
     process: subprocess.Popen[str]
+    long: Mapping[str, Any]
+    """The inputs of a prediction that takes long."""
 
     def post(self, inputs: dict[str, Any], **fields: Any) -> requests.Response:
         """One request, repeated while the one before still holds its slot: its answer comes a moment earlier."""
@@ -127,7 +129,7 @@ class Client:
     def health(self) -> str:
         return cog_server.health(self.url)["status"]
 
-    def put(self, name: str, inputs: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    def put(self, name: str, inputs: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
         """Begins a prediction, or says how far the one of this name has come."""
         answer = requests.put(
             f"{self.url}/predictions/{name}",
@@ -147,12 +149,12 @@ class Client:
         threads for the inputs, and Python 3.11 may give such a thread the exception that was meant for the worker.
         """
         until(lambda: self.health() == "BUSY")
-        until(lambda: "seconds_decoding" in self.put(name, LONG).get("metrics", {}))
+        until(lambda: "seconds_decoding" in self.put(name, self.long).get("metrics", {}))
 
     @contextmanager
     def computing(self, name: str, **fields: Any) -> Iterator[None]:
         """A long prediction computes while the block runs, then it is cancelled."""
-        until(lambda: self.put(name, LONG, **fields))
+        until(lambda: self.put(name, self.long, **fields))
         self.await_computing(name)
         try:
             yield
@@ -180,18 +182,26 @@ def copy_model(model: str, root: Path, schema: bool, before: str = "") -> None:
 
 @contextmanager
 def serving(
-    model: str, root: Path, cache: Path, schema: bool = True, before: str = "", **environment: str
+    model: str,
+    root: Path,
+    cache: Path,
+    schema: bool = True,
+    before: str = "",
+    long: Mapping[str, Any] = LONG,
+    **environment: str,
 ) -> Iterator[Client]:
     copy_model(model, root, schema, before)
     (root / "temporary").mkdir()
-    with serving_again(model, root, cache, **environment) as client:
+    with serving_again(model, root, cache, long, **environment) as client:
         yield client
 
 
 @contextmanager
-def serving_again(model: str, root: Path, cache: Path, **environment: str) -> Iterator[Client]:
+def serving_again(
+    model: str, root: Path, cache: Path, long: Mapping[str, Any] = LONG, **environment: str
+) -> Iterator[Client]:
     """A new server in the folders of one that has ended, however that came."""
     temporary = root / "temporary"
     surroundings = {"UPSCALING_CACHE": str(cache), "UPSCALING_DEVICE": "cpu", "TMPDIR": str(temporary), **environment}
     with cog_server.running(model, environment=surroundings, root=root) as server:
-        yield Client(server.url, temporary, server.process)
+        yield Client(server.url, temporary, server.process, long)

@@ -69,7 +69,9 @@ def test_urls_and_malformed_numbers_are_left_to_the_server() -> None:
 
 @pytest.mark.parametrize("pair", ["colour=red", "scale", "=4", ""])
 def test_unknown_input_is_refused_with_the_known_ones(pair: str) -> None:
-    with pytest.raises(predict.PredictionError, match="is no input of real-esrgan; there are image, scale, "):
+    with pytest.raises(
+        predict.PredictionError, match=r"is not an input of real-esrgan\. The inputs are image, scale, "
+    ):
         predict.parse_inputs([pair], MODEL)
 
 
@@ -126,7 +128,7 @@ def test_output_gets_the_name_asked_for_or_its_own(tmp_path: Path, monkeypatch: 
 def test_results_that_were_uploaded_elsewhere_are_fetched(elsewhere: Site, tmp_path: Path) -> None:
     url = elsewhere.answer("/results/output.png?signed=1", Answer(b"uploaded"))
     assert predict.save(url, tmp_path, tmp_path / "wanted.png").read_bytes() == b"uploaded"
-    with pytest.raises(predict.PredictionError, match=r"put the result at .*absent\.png, which cannot be read"):
+    with pytest.raises(predict.PredictionError, match=r"the result is at .*absent\.png, which cannot be read"):
         predict.save(f"{elsewhere.url}/absent.png", tmp_path, tmp_path / "other.png")
 
 
@@ -209,7 +211,7 @@ def test_server_that_cannot_become_ready_says_why(tmp_path: Path, code: str, tol
 def test_taken_port_is_told(tmp_path: Path, elsewhere: Site) -> None:
     model = make_model(tmp_path, ECHO.format(setup="pass"))
     with (
-        pytest.raises(server.ServerError, match=f"port {elsewhere.port} is taken"),
+        pytest.raises(server.ServerError, match=f"port {elsewhere.port} is in use"),
         server.running(model, port=elsewhere.port, root=tmp_path),
     ):
         pass

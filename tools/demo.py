@@ -1,4 +1,4 @@
-"""Enlarges the sample photo by four with real-esrgan's server, and makes a picture of both.
+"""Enlarges the sample photo by four with the server of real-esrgan, and writes a comparison of both pictures.
 
 Usage: python tools/demo.py FOLDER
 """
@@ -15,14 +15,14 @@ from local_server import ROOT, ServerError
 from predict import PredictionError, parse_inputs, run
 
 PHOTO = ROOT / "samples" / "cat.jpg"
-_GAP = 8  # pixels of white between the two
+_GAP = 8  # white pixels between the pictures
 
-# pyvips makes its operations at run time, so there is nothing for a type checker to read.
+# pyvips creates its operations at run time, so type checkers cannot see them.
 pyvips: Any = import_module("pyvips")
 
 
 def before_and_after(before: Path, after: Path, target: Path) -> None:
-    """Writes the small picture, enlarged as a browser would, beside the upscaled one."""
+    """Writes the original picture, enlarged as in a browser, and the upscaled one side by side."""
     large = pyvips.Image.new_from_file(str(after))
     small = pyvips.Image.new_from_file(str(before)).thumbnail_image(large.width, height=large.height, size="force")
     small.join(large, "horizontal", expand=True, shim=_GAP, background=[255]).write_to_file(str(target))
@@ -43,5 +43,5 @@ def main(folder: str) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also stops the server
     sys.exit(main(*sys.argv[1:]))

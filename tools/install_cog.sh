@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts the Cog CLI into /usr/local/bin on a CI machine, in the Makefile's version, checked by its checksum.
+# Installs the Cog CLI on a CI machine, in the version that the Makefile names, and verifies its checksum.
 set -euo pipefail
 version=$(sed -n 's/^COG_VERSION := //p' Makefile)
 file=cog_$(uname -s)_$(uname -m)

@@ -1,4 +1,4 @@
-"""Starts a model's Cog server without Docker.
+"""Starts the Cog server of a model without Docker.
 
 Usage: python tools/local_server.py MODEL PORT
 """
@@ -25,18 +25,18 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-READY_WITHIN = 120  # seconds; importing torch from a cold disk takes most of it
+READY_WITHIN = 120  # seconds, mostly to import torch if it is not in the disk cache
 _STOPPED_WITHIN = 10  # seconds
 _POLL = 0.1  # seconds
-_LINES_KEPT = 100  # of what the server says, for the case that it fails
+_LINES_KEPT = 100  # of the server's output, to be shown if it fails
 
-# A proxy in the environment is for the world outside, not for loopback.
+# Ignores a proxy in the environment, which is not for loopback addresses.
 open_url = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-_PREDICTION_LOG = ("coglet::prediction", "coglet::user")  # coglet's names for what the model itself prints
+_PREDICTION_LOG = ("coglet::prediction", "coglet::user")  # targets of log records with the output of the model
 
 
 class ServerError(Exception):
-    """The server did not become ready; the message holds what the worker said."""
+    """The server did not become ready; the message contains its output."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,20 @@ def running(
     environment: dict[str, str] | None = None,
     root: Path = ROOT,
 ) -> Iterator[Server]:
-    """Runs the model's server on loopback until the block ends; what the model logs goes to standard error.
+    """Runs the server of a model on loopback until the block ends, and copies the logs of the model to standard error.
 
-    environment is what to add to this process's own. Raises ServerError where it does not become ready.
+    environment is added to the environment of this process. Raises ServerError if the server does not become ready.
     """
     folder = root / "models" / model
     _place_schema(folder)
     if port is not None and not _is_free(port):
-        raise ServerError(f"port {port} is taken; name another with PORT=…")
+        raise ServerError(f"port {port} is in use; choose another one with PORT=…")
     port = port or _free_port()
     command = [sys.executable, "-m", "cog.server.http", "--host", "127.0.0.1"]
     if upload_url is not None:
         command += ["--upload-url", upload_url]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
-        # The server keeps its last result; a folder of its own takes that along when it ends.
+        # The last result stays in the temporary folder of the server, which is removed when the server ends.
         surroundings = _environment(folder, port, {"TMPDIR": temporary, **(environment or {})})
         process = subprocess.Popen(
             command,
@@ -78,7 +78,7 @@ def running(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            start_new_session=True,  # so that the worker ends with it, and a Ctrl-C is ours to handle
+            start_new_session=True,  # to stop it with its worker, and to keep Ctrl-C from it
         )
         said: deque[str] = deque(maxlen=_LINES_KEPT)
         relay = threading.Thread(target=_relay, args=(process, said), daemon=True)
@@ -93,7 +93,7 @@ def running(
 
 
 def health(url: str) -> dict[str, Any]:
-    """The answer of /health-check, or {} while nobody listens."""
+    """The response of /health-check, or {} if there is no server at the address."""
     try:
         with open_url(f"{url}/health-check", timeout=10) as answer:
             return json.load(answer)
@@ -102,7 +102,7 @@ def health(url: str) -> dict[str, Any]:
 
 
 def _place_schema(folder: Path) -> None:
-    # Without it the server checks no input at all. A model that is being begun has none yet.
+    # Without a schema the server does not check inputs. A new model has none yet.
     source = folder / "openapi.json"
     if not source.exists():
         return
@@ -114,7 +114,7 @@ def _place_schema(folder: Path) -> None:
 
 
 def _environment(folder: Path, port: int, added: dict[str, str]) -> dict[str, str]:
-    # The server starts its worker as `python` from PATH.
+    # The server starts `python` from PATH as its worker.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, **added, "PORT": str(port), "COG_PREDICT_TYPE_STUB": _runner(folder)}
 
@@ -143,7 +143,7 @@ def _free_port() -> int:
 
 
 def _relay(process: subprocess.Popen[str], said: deque[str]) -> None:
-    """Passes on what the model logs, and keeps what the server itself says in case it fails."""
+    """Prints the logs of the model, and keeps the messages of the server for the case that it fails."""
     assert process.stdout is not None
     with process.stdout as lines:
         for line in lines:
@@ -166,18 +166,18 @@ def _wait_until_ready(server: Server, folder: Path, environment: dict[str, str],
     deadline = time.monotonic() + READY_WITHIN
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
-            raise ServerError("\n".join(["the server ended:", *said]))
+            raise ServerError("\n".join(["the server has stopped:", *said]))
         status = health(server.url).get("status")
         if status == "READY":
             return
         if status == "SETUP_FAILED":
             raise ServerError("\n".join([*said, _traceback(folder, environment)]))
         time.sleep(_POLL)
-    raise ServerError("\n".join([f"the server was not ready within {READY_WITHIN} s:", *said]))
+    raise ServerError("\n".join([f"the server was not ready after {READY_WITHIN} s:", *said]))
 
 
 def _traceback(folder: Path, environment: dict[str, str]) -> str:
-    """What setup raises, in full: the server itself keeps the last line only."""
+    """The full traceback of an error in setup: the server logs only its last line."""
     module, _, name = _runner(folder).partition(".py:")
     setup = subprocess.run(
         [sys.executable, "-c", f"import {module}; {module}.{name}().setup()"],
@@ -198,7 +198,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 def main(model: str, port: str) -> int:
     try:
         with running(model, int(port)) as server:
-            print(f"{model} is ready at {server.url} (POST /predictions). Ctrl-C ends it.", flush=True)
+            print(f"{model} is ready at {server.url} (POST /predictions). Press Ctrl-C to stop it.", flush=True)
             return server.process.wait()
     except ServerError as error:
         print(error, file=sys.stderr)

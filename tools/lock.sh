@@ -1,19 +1,17 @@
 #!/usr/bin/env bash
-# Pins what a model needs: requirements.in and the shared package's own needs → requirements.txt.
-# Usage: tools/lock.sh MODEL WHEEL
+# Prints the requirements.txt of a model, from its requirements.in and the dependencies of the shared package.
+# Usage: tools/lock.sh MODEL WHEEL [OPTION OF uv …]
 set -euo pipefail
 model=$1 wheel=$2
+shift 2
 folder=models/$model
 
-# Cog reads plain `name==version` lines only: no hashes, extras, markers or options. The CUDA libraries
-# are left out because torch names its own, and the container's torch is built for another CUDA version
-# than the one on the package index.
-{
-  echo "# Made by \`make requirements MODEL=$model\` from requirements.in and shared/pyproject.toml."
-  uv pip compile --quiet --no-header --no-annotate --strip-extras --no-emit-index-url --no-emit-find-links \
-    --python-version 3.11 --python-platform x86_64-unknown-linux-gnu \
-    "$folder/requirements.in" shared/pyproject.toml |
-    grep -Ev '^(nvidia-|cuda-|triton==)'
-  echo "./vendor/$wheel"
-} >"$folder/requirements.txt.new"
-mv "$folder/requirements.txt.new" "$folder/requirements.txt"
+# Cog supports only plain `name==version` lines: no hashes, extras, markers or options. The CUDA libraries are removed
+# because the torch in the container is built for another CUDA version than the one on the package index, and requires
+# its own libraries.
+echo "# Made by \`make requirements MODEL=$model\` from requirements.in and shared/pyproject.toml."
+uv pip compile --quiet --no-header --no-annotate --strip-extras --no-emit-index-url --no-emit-find-links \
+  --python-version 3.11 --python-platform x86_64-unknown-linux-gnu "$@" \
+  "$folder/requirements.in" shared/pyproject.toml |
+  grep -Ev '^(nvidia-|cuda-|triton==)'
+echo "./vendor/$wheel"

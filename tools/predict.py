@@ -1,4 +1,4 @@
-"""Runs one prediction on a model's Cog server, with the flags of `cog run`.
+"""Runs one prediction on the Cog server of a model, with the flags of `cog run`.
 
 Usage: python tools/predict.py MODEL -i image=@photo.jpg [-i NAME=VALUE …] [-o out.png] [--url URL]
 """
@@ -26,20 +26,20 @@ from typing import Any
 
 from local_server import ROOT, ServerError, open_url, running
 
-BUSY_FOR = 600  # seconds to keep asking a server that answers 409
+BUSY_FOR = 600  # seconds to retry while the server answers 409
 _BUSY_PAUSE = 0.5  # seconds
 _FETCHED_WITHIN = 60  # seconds without a byte
 _CODED = re.compile(r"E_[A-Z_]+: .*", re.DOTALL)
 
 
 class PredictionError(Exception):
-    """The prediction failed; the message is the model's own."""
+    """The prediction failed; the message is the one of the model."""
 
 
 def predict(url: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The finished prediction, asked for again while the server is busy.
+    """Runs a prediction, with retries while the server is busy, and returns its response.
 
-    Raises PredictionError where it failed or was refused.
+    Raises PredictionError if it failed or was refused.
     """
     body = json.dumps({"input": inputs}).encode()
     deadline = time.monotonic() + BUSY_FOR
@@ -65,11 +65,11 @@ def predict(url: str, inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
-    """NAME=VALUE pairs as JSON values of the types in the model's schema; @ reads a file."""
+    """Converts NAME=VALUE pairs to the types in the schema of the model; @PATH becomes the file as a data URL."""
     contract = ROOT / "models" / model / "openapi.json"
     if not contract.exists():
         models = ", ".join(sorted(path.name for path in (ROOT / "models").iterdir()))
-        raise PredictionError(f"there is no model {model!r}; there are {models}.")
+        raise PredictionError(f"there is no model {model!r}. The models are {models}.")
     schemas = json.loads(contract.read_text())["components"]["schemas"]
     known = schemas["Input"]["properties"]
     inputs: dict[str, Any] = {}
@@ -77,7 +77,7 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
         name, equals, value = pair.partition("=")
         if not equals or name not in known:
             raise PredictionError(
-                f"{pair!r} is no input of {model}; there are {', '.join(known)}, given as NAME=VALUE."
+                f"{pair!r} is not an input of {model}. The inputs are {', '.join(known)}, given as NAME=VALUE."
             )
         inputs[name] = (
             _data_url(Path(value[1:])) if value.startswith("@") else _typed(_type(known[name], schemas), value)
@@ -86,7 +86,7 @@ def parse_inputs(pairs: list[str], model: str) -> dict[str, Any]:
 
 
 def _type(declared: dict[str, Any], schemas: dict[str, Any]) -> str | None:
-    # An input with choices refers to a schema of its own.
+    # The type of an input with choices is in a separate schema.
     referred = [schemas[part["$ref"].rpartition("/")[2]] for part in declared.get("allOf", [])]
     return next((one["type"] for one in [declared, *referred] if "type" in one), None)
 
@@ -96,7 +96,7 @@ def _typed(kind: str | None, value: str) -> Any:
         try:
             return json.loads(value)
         except ValueError:
-            return value  # the server says what it should have been
+            return value  # the server explains the error
     return value
 
 
@@ -120,7 +120,7 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 
 @contextlib.contextmanager
 def receiver(folder: Path) -> Iterator[str]:
-    """An address on loopback that files can be PUT to: large results do not fit into a JSON answer."""
+    """A loopback URL to which the server can upload files, because large results do not fit into a JSON response."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
@@ -144,10 +144,10 @@ def receiver(folder: Path) -> Iterator[str]:
 
 
 def save(output: str, received: Path, wanted: Path | None) -> Path:
-    """Puts a prediction's output file where the caller wants it, else here under its own name.
+    """Saves the output of a prediction to the wanted path, or under its own name in the current folder.
 
-    A server that was there already uploads to a place of its own: the file is fetched from there.
-    Raises PredictionError where that cannot be.
+    A server that was not started here may upload to another place; the file is then downloaded from there.
+    Raises PredictionError if that is not possible.
     """
     if output.startswith("data:"):
         head, _, content = output.partition(",")
@@ -167,15 +167,17 @@ def _fetched(url: str) -> bytes:
         with open_url(url, timeout=_FETCHED_WITHIN) as answer:
             return answer.read()
     except (OSError, ValueError) as error:
-        raise PredictionError(f"the server put the result at {url}, which cannot be read ({error}).") from error
+        raise PredictionError(f"the result is at {url}, which cannot be read ({error}).") from error
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="make predict", description="One prediction, with the flags of `cog run`.")
+    parser = argparse.ArgumentParser(
+        prog="make predict", description="Runs one prediction, with the flags of `cog run`."
+    )
     parser.add_argument("model")
     parser.add_argument("-i", "--input", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("-o", "--output", type=Path)
-    parser.add_argument("--url", help="a server that runs already, say from `make serve`")
+    parser.add_argument("--url", help="a running server, for example from `make serve`")
     options = parser.parse_args(arguments)
     try:
         if options.output and not options.output.resolve().parent.is_dir():
@@ -190,7 +192,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run(model: str, inputs: dict[str, Any], output: Path | None, url: str | None = None) -> Path:
-    """Predicts on a server at `url`, else on one started for this, and saves the output file."""
+    """Runs a prediction on the server at `url`, or on a new one, and saves the output file."""
     with contextlib.ExitStack() as stack:
         received = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if url is None:
@@ -202,5 +204,5 @@ def run(model: str, inputs: dict[str, Any], output: Path | None, url: str | None
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also stops the server
     sys.exit(main(sys.argv[1:]))

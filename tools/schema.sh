@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# Prints a model's schema as Cog generates it: `cog-schema` where it is on PATH, else the label of an image
-# that `cog build` makes, or of the image named. Cog's own version is left out of it: it says "dev" in
-# the one and its release in the other.
+# Prints the schema of a model, as Cog generates it: with `cog-schema` if it is on PATH, else from the label of IMAGE or
+# of an image that `cog build` makes. The version of Cog is replaced by "dev", because it differs between the two.
 # Usage: tools/schema.sh MODEL [IMAGE]
 set -euo pipefail
 model=$1 image=${2:-}

@@ -1,8 +1,8 @@
-"""Writes checksums into the catalogue of weights, for files that nobody has published one of.
+"""Records checksums in the catalogue of weights, for files without a published checksum.
 
 Usage: python tools/weights.py pin CATALOGUE [ENTRY …], by default all entries without a checksum
 
-Who runs it trusts what the official address gives today; from then on everyone gets that or nothing.
+This trusts the files that are at the official URL today. From then on, other files are refused.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ from upscaling.weights.download import Address, ContentError, digest, download
 
 
 class PinError(Exception):
-    """An entry cannot be pinned; the message says which and why."""
+    """An entry cannot be pinned; the message gives its name and the reason."""
 
 
 def pin(catalogue: Path, name: str) -> dict[str, str]:
-    """Fetches what an entry has no checksums of from its first source, and writes these into the catalogue.
+    """Downloads the files of an entry that have no checksum from its first source, and records their checksums.
 
-    Returns them by path. Raises PinError where all have one, or a pickle is no checkpoint of tensors alone.
+    Returns the checksums by path. Raises PinError if all files have a checksum, or if a pickle contains anything but
+    tensors.
     """
     entries = read(catalogue.read_text()).entries
     if name not in entries:
-        raise PinError(f"there is no entry {name!r} in {catalogue}; there are {', '.join(entries)}.")
+        raise PinError(f"there is no entry {name!r} in {catalogue}. The entries are {', '.join(entries)}.")
     entry = entries[name]
     if entry.is_verifiable:
-        raise PinError(f"{name} has a checksum already; another one is for a person to judge, not for this command.")
+        raise PinError(f"{name} already has a checksum. Replace it by hand if it is wrong.")
     text, checksums = catalogue.read_text(), dict[str, str]()
     for file in entry.files:
         if file.sha256 is None:
@@ -46,7 +47,7 @@ def pin(catalogue: Path, name: str) -> dict[str, str]:
 
 
 def measured(entry: Entry, file: File) -> tuple[int, str]:
-    """The size in bytes and the SHA-256 of what the first source of an entry gives."""
+    """The size in bytes and the SHA-256 of a file at the first source of an entry."""
     url = f"{address(entry.sources[0])}/{file.path}"
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -59,14 +60,14 @@ def measured(entry: Entry, file: File) -> tuple[int, str]:
 
 
 def with_checksum(text: str, name: str, path: str, size: int, checksum: str) -> str:
-    """The catalogue's text with the size and checksum of one file, all else as it is."""
+    """Inserts the size and checksum of one file into the text of a catalogue."""
     known = f'size = {size}, sha256 = "{checksum}"'
     row = rf'^(\[entries\."?{re.escape(name)}"?\]\n(?:(?!\[).*\n)*?files\."{re.escape(path)}" = )\{{[^}}]*\}}$'
     changed = re.sub(row, lambda found: f"{found[1]}{{ {known} }}", text, flags=re.MULTILINE)
     expected = tomllib.loads(text)
     expected["entries"][name]["files"][path] = {"size": size, "sha256": checksum}
     if tomllib.loads(changed) != expected:
-        raise PinError(f"the file {path} of {name} is not written as the others are; write {known} there by hand.")
+        raise PinError(f"the file {path} of {name} is not written in the usual form; insert {known} by hand.")
     return changed
 
 

@@ -1,6 +1,8 @@
 """Real-ESRGAN behind Cog's interface."""
 
 import pathlib
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cog import BaseRunner, Input, Path
 
@@ -8,12 +10,24 @@ from upscaling.serving.output import Output
 from upscaling.serving.server import start
 from upscaling.superres.real_esrgan import Options, work
 from upscaling.superres.upscalers import Upscalers
+from upscaling.values import truth
+
+if TYPE_CHECKING:
+    from upscaling.portraits import FaceModels
+
+WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  Cog allows it, its types do not
         self.server = start("real-esrgan", Path)
-        self.upscalers = Upscalers("real-esrgan", pathlib.Path(__file__).parent / "weights", self.server.device)
+        self.upscalers = Upscalers("real-esrgan", WEIGHTS, self.server.device)
+
+    @cached_property
+    def face_models(self) -> "FaceModels":
+        from upscaling.portraits import FaceModels
+
+        return FaceModels("real-esrgan", WEIGHTS, self.server.device)
 
     def healthcheck(self) -> bool:
         return self.server.workspace.is_usable()
@@ -22,6 +36,7 @@ class Runner(BaseRunner):
         self,
         image: Path = Input(description="Input image: PNG, JPEG, WebP, AVIF, TIFF or GIF."),
         scale: float = Input(description="Factor to scale image by, above 0 and up to 10.", default=4, ge=0, le=10),
+        face_enhance: bool = Input(description="Restore faces with GFPGAN along with upscaling.", default=False),
         model: str = Input(
             description="Network: plus for photos, anime_6B for drawings, general (faster) or animevideo (fastest).",
             default="RealESRGAN_x4plus",
@@ -46,6 +61,26 @@ class Runner(BaseRunner):
         seamless: bool = Input(
             description="Take image for a pattern that repeats: the result continues over its edges without a seam.",
             default=False,
+        ),
+        face_model: str = Input(
+            description="Network for faces. Only face_enhance looks at it.",
+            default="GFPGANv1.3",
+            choices=["GFPGANv1.3", "GFPGANv1.4", "RestoreFormer"],
+        ),
+        face_strength: float = Input(
+            description="How much of the restored face is seen, 0 (none, only enlarged) to 1 (all).",
+            default=1,
+            ge=0,
+            le=1,
+        ),
+        only_center_face: bool = Input(
+            description="Restore only the face that is nearest to the centre of the image.",
+            default=False,
+        ),
+        min_face_size: int = Input(
+            description="Leave faces alone that are smaller than this, in pixels of the input; 10 or more.",
+            default=10,
+            ge=10,
         ),
         width: int | None = Input(
             description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
@@ -77,4 +112,11 @@ class Runner(BaseRunner):
     ) -> Path:
         options = Options(model, denoise_strength, second_pass, seamless, tile_size)
         output = Output(scale, width, height, output_format, output_quality)
-        return Path(self.server.predict(image, output, work(options, self.upscalers), self.record_metric))
+        done = work(options, self.upscalers)
+        if truth("face_enhance", face_enhance):
+            # Only here: without it, nothing of faces is imported or loaded.
+            from upscaling.portraits import FaceOptions, with_faces
+
+            faces = FaceOptions(only_center_face, min_face_size, face_strength)
+            done = with_faces(done, self.face_models, face_model, faces)
+        return Path(self.server.predict(image, output, done, self.record_metric))

@@ -83,7 +83,7 @@ def test_a_picture_without_faces_loads_no_other_network(detector: Detector, capl
     only = FaceNetworks(lambda: detector, never, never, torch.float32)
     caplog.set_level("INFO")
     assert enhance_faces(Image(np.zeros((90, 90, 3), np.uint8)), only, FaceOptions()) == ((), ())
-    assert "0 faces found" in caplog.text
+    assert "Faces found: 0." in caplog.text
 
 
 def test_only_the_face_in_the_middle_is_restored_where_that_is_asked_for(detector: Detector) -> None:

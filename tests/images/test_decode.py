@@ -190,7 +190,7 @@ def test_no_resolution_is_made_up(read: Read, kind: str) -> None:
         (12, struct.pack("<d", float("-inf"))), (5, struct.pack("<II", 1, 0)),
     ],
 )  # fmt: skip
-def test_a_resolution_that_is_none_does_no_harm(read: Read, kind: int, value: bytes) -> None:
+def test_an_invalid_resolution_is_ignored(read: Read, kind: int, value: bytes) -> None:
     image = read(tiff(scene(), 2, more={282: (kind, 1, value), 283: (kind, 1, value), 296: (3, 1, b"\2\0")}))
     assert image.resolution is None
     assert np.array_equal(image.pixels, scene())

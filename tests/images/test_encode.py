@@ -13,7 +13,7 @@ from images.samples import grey_profile, noise, rgb_profile, scene
 from PIL import ImageCms
 
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Image, Limits, OutputFormat, check_output, decode, encode
+from upscaling.images import Image, Limits, OutputFormat, check_format, decode, encode
 from upscaling.images.image import Pixels
 
 X_RESOLUTION, ORIENTATION = 282, 274  # EXIF
@@ -195,14 +195,14 @@ def test_every_small_size_is_written(write: Write, output_format: OutputFormat, 
 
 def test_the_longest_sides_are_known_before_the_work() -> None:
     for name, longest in (("webp", 16_383), ("jpg", 65_500)):
-        assert check_output(name, 95, longest, 1) == check_output(name, 95, 1, longest) == name
+        assert check_format(name, 95, longest, 1) == check_format(name, 95, 1, longest) == name
         for size in ((longest + 1, 1), (1, longest + 1)):
             with pytest.raises(UpscalingError) as caught:
-                check_output(name, 95, *size)
+                check_format(name, 95, *size)
             assert caught.value.code is Code.TOO_LARGE
             assert str(longest) in caught.value.message
             assert "png" in caught.value.message
-    assert check_output("png", 95, 100_000, 100_000) is PNG
+    assert check_format("png", 95, 100_000, 100_000) is PNG
 
 
 def test_the_longest_sides_can_be_written(write: Write) -> None:
@@ -213,7 +213,7 @@ def test_the_longest_sides_can_be_written(write: Write) -> None:
 @pytest.mark.parametrize("name", ["", "jpeg", "PNG", "tiff", "png "])
 def test_an_unknown_format_is_an_input_error(name: str) -> None:
     with pytest.raises(UpscalingError) as caught:
-        check_output(name, 95, 10, 10)
+        check_format(name, 95, 10, 10)
     assert caught.value.code is Code.INPUT
     assert "png, jpg, webp" in caught.value.message
 
@@ -221,7 +221,7 @@ def test_an_unknown_format_is_an_input_error(name: str) -> None:
 @pytest.mark.parametrize("quality", [0, 101, -1])
 def test_a_quality_outside_1_to_100_is_an_input_error(quality: int) -> None:
     with pytest.raises(UpscalingError) as caught:
-        check_output("jpg", quality, 10, 10)
+        check_format("jpg", quality, 10, 10)
     assert caught.value.code is Code.INPUT
     assert str(quality) in caught.value.message
 

@@ -103,7 +103,9 @@ def test_the_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("value", ["", "many", "0", "-3", "nan", "inf"])
 @pytest.mark.parametrize("variable", ["UPSCALING_MAX_INPUT_MP", "UPSCALING_MAX_OUTPUT_MP"])
-def test_a_limit_that_is_no_size_is_an_input_error(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+def test_a_limit_that_is_not_a_number_above_0_is_an_input_error(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     monkeypatch.setenv(variable, value)
     with pytest.raises(UpscalingError) as caught:
         Limits.from_environment()
@@ -134,7 +136,7 @@ def test_the_scale_that_an_error_names_is_the_largest() -> None:
 
 
 @pytest.mark.parametrize(("megapixels", "width", "height"), [(5e-7, 100, 100), (1e-9, 1, 1), (1e-6, 3000, 3000)])
-def test_a_limit_that_no_scale_fits_is_said_at_once(megapixels: float, width: int, height: int) -> None:
+def test_a_limit_below_every_scale_is_reported_at_once(megapixels: float, width: int, height: int) -> None:
     with pytest.raises(UpscalingError, match="No scale fits it") as caught:
         Limits(output_megapixels=megapixels).check_output(4 * width, 4 * height, width, height)
     assert caught.value.code is Code.TOO_LARGE

@@ -79,6 +79,6 @@ def test_a_profile_larger_than_any_is_refused(tmp_path: Path, kind: str) -> None
         else tiff(scene(), 2, more={34675: (7, len(profile), profile)})
     )
     (tmp_path / "picture").write_bytes(data)
-    with pytest.raises(UpscalingError, match=r"colour profile is 9\.0 MB") as caught:
+    with pytest.raises(UpscalingError, match=r"colour profile of the picture is 9\.0 MB") as caught:
         decode(tmp_path / "picture", Limits())
     assert caught.value.code is Code.TOO_LARGE

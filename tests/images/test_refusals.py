@@ -96,7 +96,7 @@ def test_parts_without_end_are_a_format_error(tmp_path: Path) -> None:
     png = file_of(pillow(scene()), "PNG")
     error = refusal(tmp_path / "picture", png[:33] + png_chunk(b"tEXt", b"k\0") * 100_001 + png[33:])
     assert error.code is Code.FORMAT
-    assert "100,000 parts" in error.message
+    assert "100,000 chunks" in error.message
 
 
 def test_a_further_page_of_a_tiff_is_known_without_reading_it(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_many_frames_of_a_gif_are_refused(tmp_path: Path) -> None:
     assert "animated" in error.message
 
 
-def test_the_canvas_of_a_gif_counts(tmp_path: Path) -> None:
+def test_a_gif_with_a_canvas_above_the_limit_is_refused(tmp_path: Path) -> None:
     gif = file_of(pillow(scene()), "GIF")
     assert refusal(tmp_path / "picture", gif[:6] + b"\xff" * 4 + gif[10:]).code is Code.TOO_LARGE
 
 
-def test_an_animation_of_one_frame_is_one(tmp_path: Path) -> None:
+def test_an_animation_with_one_frame_is_refused(tmp_path: Path) -> None:
     frames = [pillow(noise(16, 16, 3, seed=seed)) for seed in range(2)]
     webp = file_of(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     second = webp.index(b"ANMF", webp.index(b"ANMF") + 4)
@@ -200,7 +200,7 @@ def test_a_truncated_file_is_never_a_picture(tmp_path: Path, kind: str, share: f
 
 
 @pytest.mark.parametrize("kind", WHOLE)
-def test_whatever_the_cut_there_is_the_picture_or_an_error(tmp_path: Path, kind: str) -> None:
+def test_a_cut_file_gives_the_right_picture_or_an_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "picture"
     path.write_bytes(WHOLE[kind])
     whole = decode(path, LIMITS)

@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from upscaling.images import image
 from upscaling.images.image import Pixels
-from upscaling.images.resampling import resample
+from upscaling.images.resampling import resample, resized
+from upscaling.images.rows import collect
 
 Size = tuple[int, int]  # height, width
 
@@ -112,7 +114,7 @@ def centre(pixels: Pixels) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("target", [(120, 160), (150, 200), (60, 80), (45, 60), (24, 32), (61, 83)])
-def test_nothing_moves(target: Size) -> None:
+def test_the_picture_does_not_shift(target: Size) -> None:
     y, x = np.mgrid[0:60, 0:80]
     blob = np.exp(-((y - 25.3) ** 2 + (x - 44.8) ** 2) / (2 * 5.0**2)) * 60_000
     pixels = np.rint(blob).astype(np.uint16)[..., None]
@@ -172,3 +174,22 @@ def test_enlarging_low_pictures_holds_a_few_rows_only() -> None:
     tracemalloc.stop()
     assert rows == 30_000
     assert peak < 6e6  # bytes; all rows as fp32 are 23 MB
+
+
+@pytest.mark.parametrize("target", [(40, 60), (7, 9), (300, 301), (600, 40)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_whole_pictures_are_resized_with_their_alpha_and_hidden_colours_do_not_show(target: Size, dtype: Any) -> None:
+    pixels, alpha = noise(300, 301, dtype=dtype), noise(300, 301, 1, dtype)[..., 0]
+    alpha[100:200] = 0
+    repainted = pixels.copy()
+    repainted[100:200] = 5
+    size = image.Size(target[1], target[0])
+    first, second = (
+        collect(picture, size, resized(picture, size))
+        for picture in (image.Image(pixels, alpha), image.Image(repainted, alpha))
+    )
+    assert (first.pixels == second.pixels).all()
+    assert first.alpha is not None
+    assert (first.alpha == resampled(alpha[..., None], target)[..., 0]).all()
+    opaque = image.Image(pixels)
+    assert (collect(opaque, size, resized(opaque, size)).pixels == resampled(pixels, target)).all()

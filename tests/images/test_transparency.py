@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from images.samples import noise
 from numpy.typing import NDArray
 
-from upscaling.images.image import Pixels
-from upscaling.images.transparency import Border, fill_hidden, is_flat, restore_solid
+from upscaling.images.image import Border, Pixels
+from upscaling.images.transparency import fill_hidden, is_flat, restore_solid
 
 SIDES = st.integers(1, 13)
 DTYPES = st.sampled_from([np.uint8, np.uint16])

@@ -16,16 +16,23 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.faces.detection import SMALLEST_FOUND
+from upscaling.portraits import codeformer
+from upscaling.portraits.gfpgan import VERSIONS
 from upscaling.superres.swinir import NOISES, TaskType
 from upscaling.superres.upscalers import TWINS
 
 ROOT = Path(__file__).parent.parent.parent
-FILES = ("cog.yaml", "run.py", "requirements.in", "requirements.txt", "openapi.json", "README.md", ".dockerignore")
-# The inputs of the hosted model that each one takes the place of, in the hosted order.
-HOSTED = {
-    "real-esrgan": ["image", "scale"],
-    "swinir": ["image", "task_type", "noise", "jpeg"],
-}
+FILES = (
+    "cog.yaml",
+    "run.py",
+    "requirements.in",
+    "requirements.txt",
+    "openapi.json",
+    "smoke.yaml",
+    "README.md",
+    ".dockerignore",
+)
 # Ours, the same at the end of every model.
 TAIL = ["width", "height", "tile_size", "output_format", "output_quality"]
 PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)")
@@ -41,8 +48,12 @@ class Model:
 
     @property
     def is_exact(self) -> bool:
-        """Whether tiles change no pixel: a diffusion model sees each of them on its own."""
-        return "upscaling.diffusion" not in self.text("run.py")
+        """Whether the tile size never changes the result.
+
+        All networks of `superres` are tiled exactly. Diffusion redraws tiles one by one, so a model is exact if it does
+        not use the room `diffusion`. Only run.py can: tests/test_structure.py checks that no other room imports it.
+        """
+        return not any(name.startswith("upscaling.diffusion") for name in imports(self.text("run.py")))
 
     def text(self, file: str) -> str:
         return (self.folder / file).read_text()
@@ -61,6 +72,15 @@ class Model:
         return dict(sorted(schema["Input"]["properties"].items(), key=lambda field: field[1]["x-order"]))
 
 
+def imports(code: str) -> set[str]:
+    """The full names of everything that a file imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return modules | {
+        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
 MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
@@ -70,8 +90,22 @@ def model(request: pytest.FixtureRequest) -> Model:
 
 
 def test_there_are_models() -> None:
-    assert set(MODELS) >= {"real-esrgan", "swinir"}
+    assert set(MODELS) >= {"codeformer", "gfpgan", "real-esrgan", "swinir"}
     assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name) for name in MODELS)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import upscaling.diffusion",
+        "from upscaling import diffusion",
+        "from upscaling.diffusion import redraw",
+        "from upscaling.diffusion.redraw import redraw",
+    ],
+)
+def test_every_import_of_diffusion_is_found(line: str) -> None:
+    assert any(name.startswith("upscaling.diffusion") for name in imports(f"import os\n{line}"))
+    assert not any(name.startswith("upscaling.diffusion") for name in imports(f"import os  # not {line}"))
 
 
 def test_folder_has_its_files(model: Model) -> None:
@@ -104,6 +138,19 @@ def test_requirements_are_those_of_requirements_in(model: Model) -> None:
     assert [line for line in wanted if line not in model.lines("requirements.txt")] == []
 
 
+def test_audited_packages_are_those_that_the_models_pin() -> None:
+    audited = re.findall(r"^(\S+)==(\S+) ", (ROOT / "requirements-audit.txt").read_text(), re.MULTILINE)
+    pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
+    assert dict(audited) == pinned, "run `make audit-lock`"
+
+
+def test_audited_packages_have_hashes() -> None:
+    # A pin goes on in the next line as long as hashes follow.
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements-audit.txt").read_text().strip())[1:]
+    assert entries
+    assert [entry for entry in entries if "--hash=sha256:" not in entry] == []
+
+
 def test_models_share_their_versions() -> None:
     versions: dict[str, set[str]] = {}
     for name in MODELS:
@@ -126,11 +173,8 @@ def test_runner_is_a_thin_adapter(model: Model) -> None:
     assert runner.name == "Runner"
 
 
-def test_inputs_are_the_hosted_ones_and_then_ours(model: Model) -> None:
-    assert model.name in HOSTED, f"add the hosted inputs of {model.name} to HOSTED"
+def test_inputs_end_with_those_that_all_models_share(model: Model) -> None:
     names = list(model.inputs)
-    hosted = HOSTED[model.name]
-    assert names[: len(hosted)] == hosted
     assert [name for name in names if name in TAIL] == TAIL
     assert names[-len(TAIL) :] == TAIL
 
@@ -159,12 +203,12 @@ def test_common_inputs_are_the_same_everywhere(model: Model) -> None:
 def test_common_inputs_are_described_alike(model: Model) -> None:
     first = Model(MODELS[0])
     common = [name for name in TAIL if name != "tile_size"]
-    assert [model.inputs[name]["description"] for name in common] == [
-        first.inputs[name]["description"] for name in common
+    assert [model.inputs[name]["description"].replace("upscale", "scale") for name in common] == [
+        first.inputs[name]["description"].replace("upscale", "scale") for name in common
     ]
 
 
-def test_tiles_of_exact_models_and_of_no_others_are_said_to_change_nothing(model: Model) -> None:
+def test_exact_models_and_no_others_say_that_tiles_never_change_the_result(model: Model) -> None:
     (row,) = [line for line in model.text("README.md").splitlines() if line.startswith("| `tile_size` |")]
     described = model.inputs["tile_size"]["description"]
     assert ("never changes the result" in described, "never changes the result" in row) == (model.is_exact,) * 2
@@ -173,27 +217,15 @@ def test_tiles_of_exact_models_and_of_no_others_are_said_to_change_nothing(model
 def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
     generator = shutil.which("cog-schema")
     if generator is None:
-        pytest.skip("cog-schema is not on PATH; the build job of .github/workflows/ci.yml compares the image's own")
+        pytest.skip("cog-schema is not on PATH; `make check-image` compares the image's own")
     made = subprocess.run(
         [generator, str(model.folder)], capture_output=True, text=True, timeout=100, check=True
     ).stdout
     assert json.loads(model.text("openapi.json")) == json.loads(made)
 
 
-def test_the_build_job_compares_the_schema_of_the_image() -> None:
-    job = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["build"]
-    commands = [step["run"] for step in job["steps"] if "run" in step]
-    assert 'tools/schema.sh "$MODEL" "$MODEL" | diff - "models/$MODEL/openapi.json"' in commands
-    assert job["strategy"]["matrix"]["model"] == MODELS
-
-
-def test_push_bakes_what_can_be_verified() -> None:
-    (job,) = yaml.safe_load((ROOT / ".github" / "workflows" / "push.yml").read_text())["jobs"].values()
-    assert 'make weights MODEL="$MODEL" ARGS=--verified-only' in [step.get("run") for step in job["steps"]]
-
-
 def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    names = [entry.name for entry in weights.of_model("real-esrgan")]
+    names = [entry.name for entry in weights.of_model("real-esrgan", "superres")]
     assert set(TWINS.values()) <= set(names)
     assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
 
@@ -201,6 +233,36 @@ def test_networks_to_choose_are_those_of_the_catalogue() -> None:
 def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
     assert choices(Model("swinir"), "task_type") == list(TaskType)
     assert choices(Model("swinir"), "noise") == list(NOISES)
+
+
+def test_networks_for_faces_to_choose_are_those_of_the_catalogue() -> None:
+    restorers = {
+        name: [entry.name for entry in weights.of_model(name, "face")][2:]
+        for name in ("real-esrgan", "gfpgan", "codeformer")
+    }
+    assert choices(Model("real-esrgan"), "face_model") == restorers["real-esrgan"]
+    assert choices(Model("gfpgan"), "version") == list(VERSIONS)
+    assert list(VERSIONS.values()) == restorers["gfpgan"]
+    assert restorers["codeformer"] == [codeformer.RESTORER]
+
+
+def test_inputs_of_faces_are_the_same_everywhere() -> None:
+    names = ("face_strength", "only_center_face", "min_face_size")
+    first, *others = (
+        {name: {key: value for key, value in Model(model).inputs[name].items() if key != "x-order"} for name in names}
+        for model in ("real-esrgan", "gfpgan", "codeformer")
+    )
+    assert others == [first, first]
+    assert first["min_face_size"]["minimum"] == SMALLEST_FOUND
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_for_non_commercial_use_are_marked_wherever_a_model_is_chosen(name: str) -> None:
+    restricted = [entry for entry in weights.of_model(name) if entry.non_commercial]
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| [{name}](")]
+    head = "".join(Model(name).text("README.md").splitlines(keepends=True)[:5])
+    marked = {"non-commercial use only" in text.lower() for text in (row, head, Model(name).text("cog.yaml"))}
+    assert marked == {bool(restricted)}
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -153,3 +153,28 @@ def test_a_second_request_waits_for_the_load_of_the_first() -> None:
         second = threads.submit(cache.get, "a", pytest.fail)
         go_on.set()
         assert first.result(timeout=20) is second.result(timeout=20)
+
+
+def test_room_is_made_before_a_model_is_built() -> None:
+    cache, build = ModelCache(3), Loader()
+    for key in "abc":
+        cache.get(key, build(key))
+    held: list[int] = []
+
+    def large() -> Model:
+        assert cache.make_room(2)
+        assert not cache.make_room(2)
+        held.append(cache.nbytes)
+        return Model(2)
+
+    cache.get("large", large)
+    assert held == [1]
+    assert used(cache, "c") == []
+
+
+def test_what_never_fits_empties_the_cache_and_no_more() -> None:
+    cache, build = ModelCache(3), Loader()
+    cache.get("a", build("a"))
+    assert cache.make_room(4)
+    assert not cache.make_room(4)
+    assert cache.nbytes == 0

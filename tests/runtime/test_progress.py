@@ -29,11 +29,11 @@ def test_lines_come_once_a_second_at_most(clock: list[float], capsys: pytest.Cap
         clock[0] += 0.5
         show(step / 10)
     assert capsys.readouterr().err.splitlines() == [
-        "net: 20%, 1 s so far, about 4 s to go",
-        "net: 40%, 2 s so far, about 3 s to go",
-        "net: 60%, 3 s so far, about 2 s to go",
-        "net: 80%, 4 s so far, about 1 s to go",
-        "net: 100%, 5 s so far, about 0 s to go",
+        "net: 20%, 1 s elapsed, about 4 s left",
+        "net: 40%, 2 s elapsed, about 3 s left",
+        "net: 60%, 3 s elapsed, about 2 s left",
+        "net: 80%, 4 s elapsed, about 1 s left",
+        "net: 100%, 5 s elapsed, about 0 s left",
     ]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import random_faces
 from loopback import Site, site
 from servers import MODEL, STATES, Client, serving, write_weights
 
@@ -13,6 +14,22 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     write_weights(STATES, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def face_cache(cache: Path) -> Path:
+    """The cache with networks for faces in it, of random weights, that see faces where pictures are bright."""
+    states = {
+        "detection_Resnet50_Final": random_faces.bright_spots(),
+        "parsing_parsenet": random_faces.parsenet(),
+        "GFPGANv1.2": random_faces.small_restoreformer(2),
+        "GFPGANv1.3": random_faces.small_restoreformer(3),
+        "GFPGANv1.4": random_faces.gfpgan(),
+        "RestoreFormer": random_faces.small_restoreformer(4),
+        "codeformer": random_faces.codeformer(features=64, layers=1),
+    }
+    write_weights(states, cache)
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -58,7 +58,7 @@ def bad_server(bad_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize(
     ("network", "told"),
-    [(DAMAGED, "are damaged"), (CUT, "are damaged"), (ABSENT, "cannot be fetched")],
+    [(DAMAGED, "are damaged"), (CUT, "are damaged"), (ABSENT, "cannot be downloaded")],
     ids=["damaged", "cut", "absent"],
 )
 def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(
@@ -80,7 +80,7 @@ def test_bad_weights_are_told_stop_no_other_network_and_can_be_put_right(
 def test_weights_that_give_nan_are_told_and_stop_no_other_network(server: Client, bad_server: Client) -> None:
     for output_format in ("png", "jpg"):
         message = bad_server.failure(image=PICTURE, model=POISONED, output_format=output_format)
-        assert message.startswith("E_NONFINITE: the network gave NaN or infinity ")
+        assert message.startswith("E_NONFINITE: the network gave NaN or infinity")
         until(lambda: not bad_server.files())
         assert bad_server.output(image=PICTURE, model=FASTEST) == server.output(image=PICTURE, model=FASTEST)
 
@@ -104,7 +104,7 @@ def test_full_disk_is_told_and_leaves_no_file(server: Client, output_format: str
 def test_disk_without_room_for_the_input_fails_and_the_next_result_is_right(server: Client) -> None:
     expected = server.output(image=PICTURE)
     with limited(worker(server.process.pid), resource.RLIMIT_FSIZE, 10):
-        assert server.failure(image=PICTURE).startswith("E_ENCODE: the picture cannot be kept on the server ")
+        assert server.failure(image=PICTURE).startswith("E_ENCODE: the picture cannot be written to the server's disk ")
     assert server.output(image=PICTURE) == expected
     until(lambda: len(server.files()) == 1)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+import random_faces
 import torch
 from servers import FASTEST, STATES, Client, content_of, data_url, opened, picture
 
@@ -144,7 +145,7 @@ def test_denoise_strength_goes_from_the_twin_to_the_network(server: Client, cach
 
 def test_denoise_strength_of_a_network_without_is_refused(server: Client) -> None:
     message = server.failure(image=PICTURE, model=FASTEST, denoise_strength=0.5)
-    assert message == f"E_INPUT: denoise_strength is 0.5, and {FASTEST} has none. Leave it out."
+    assert message == f"E_INPUT: denoise_strength is 0.5, but {FASTEST} has no such setting. Leave it out."
 
 
 def test_second_pass_is_the_result_sent_again(server: Client) -> None:
@@ -171,3 +172,29 @@ def test_seamless_results_roll_with_the_picture(server: Client) -> None:
 def test_seamless_pictures_of_odd_sizes_are_refused_where_the_network_would_pad(server: Client) -> None:
     message = server.failure(image=PICTURE, model="RealESRGAN_x2plus", seamless=True)
     assert message.startswith("E_INPUT: the picture has 10×7 pixels")
+
+
+def test_face_enhance_restores_faces_on_the_background_of_any_network(server: Client, face_cache: Path) -> None:
+    file = io.BytesIO()
+    PIL.Image.fromarray(random_faces.spotted(96, 72, [(40, 32, 250)])).save(file, "PNG")
+    image = data_url(file.getvalue())
+    results = {}
+    for network in (FASTEST, "RealESRGAN_x2plus"):
+        without = np.asarray(opened(server.output(image=image, model=network)))
+        answer = server.predict(image=image, model=network, face_enhance=True)
+        assert [face["outcome"] for face in answer["metrics"]["faces"]] == ["restored"]
+        found = results[network] = np.asarray(opened(content_of(answer["output"])))
+        assert found.shape == without.shape == (288, 384, 3)
+        assert np.array_equal(found[:, 300:], without[:, 300:])
+        assert not np.array_equal(found[100:160, 140:200], without[100:160, 140:200])
+    other = server.output(image=image, model=FASTEST, face_enhance=True, face_model="RestoreFormer")
+    assert not np.array_equal(np.asarray(opened(other)), results[FASTEST])
+    only_enlarged = server.output(image=image, model=FASTEST, face_enhance=True, face_strength=0)
+    assert only_enlarged == server.output(image=image, model=FASTEST)
+
+
+def test_without_face_enhance_its_inputs_change_nothing_and_no_face_is_reported(server: Client) -> None:
+    inputs = {"face_model": "RestoreFormer", "face_strength": 0.5, "only_center_face": True, "min_face_size": 99}
+    answer = server.predict(image=PICTURE, model=FASTEST, **inputs)
+    assert content_of(answer["output"]) == server.output(image=PICTURE, model=FASTEST)
+    assert "faces" not in answer["metrics"]

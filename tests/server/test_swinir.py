@@ -144,7 +144,7 @@ def test_a_profile_stays_with_its_colours_and_goes_with_them(server: Client, tas
 
 
 def test_a_log_line_says_that_colours_are_dropped(server: Client) -> None:
-    said = "it is converted to grey"
+    said = "The picture is converted to grey."
     assert said in server.predict(image=COLOUR, task_type=TaskType.DENOISE_GREY)["logs"]
     assert said not in server.predict(image=GREY, task_type=TaskType.DENOISE_GREY)["logs"]
     assert said not in server.predict(image=COLOUR, task_type=TaskType.REPAIR_JPEG)["logs"]
@@ -258,7 +258,7 @@ def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(
 ) -> None:
     with serving(MODEL, tmp_path_factory.mktemp("bare"), tmp_path, UNVERIFIED_WEIGHTS="0") as bare:
         message = bare.failure(image=GREY, task_type=TaskType.DENOISE_GREY)
-    assert message.startswith(f"E_WEIGHTS: nobody has published a checksum of {UNPUBLISHED}.pth")
+    assert message.startswith(f"E_WEIGHTS: no checksum has been published for {UNPUBLISHED}.pth")
     assert "UNVERIFIED_WEIGHTS=1" in message
 
 

@@ -115,12 +115,12 @@ def test_names_are_not_global_since_they_could_become_any_address(name: str) -> 
     assert not is_global(name)
 
 
-def test_connections_inside_are_refused_by_every_door(inside: Site) -> None:
+def test_private_connections_are_refused_for_every_function(inside: Site) -> None:
     run(
         """
 assert refused(get) == (
-    "E_INPUT: the URL leads to 127.0.0.1, which is not an address of the public internet; send the picture itself,"
-    " or set UPSCALING_PRIVATE_URLS=1 where callers are trusted."
+    "E_INPUT: the URL leads to 127.0.0.1, which is not a public address; send the picture itself,"
+    " or set UPSCALING_PRIVATE_URLS=1 if all clients are trusted."
 )
 assert refused(lambda: socket.create_connection(("127.0.0.1", port), timeout=20))
 assert refused(lambda: socket.create_connection(("localhost", port), timeout=20))
@@ -204,7 +204,7 @@ assert refused(get)
     assert inside.paths == ["/x"]
 
 
-def test_operators_mirror_inside_can_be_fetched_from_though_callers_cannot(inside: Site) -> None:
+def test_a_private_mirror_is_allowed_but_private_urls_of_clients_are_not(inside: Site) -> None:
     inside.answer("/tiny/x", Answer(b"secret"))
     run(
         """
@@ -218,7 +218,7 @@ try:
     fetch(entry, Path(mkdtemp()))
 except UpscalingError as error:
     assert error.code is Code.WEIGHTS
-    assert "what came has not the checksum" in str(error), error
+    assert "the checksum of the download differs" in str(error), error
 assert refused(get)
 """,
         inside.url,
@@ -228,6 +228,6 @@ assert refused(get)
 
 
 @pytest.mark.parametrize(("value", "is_open"), [("1", True), ("0", False), ("true", False), ("", False)])
-def test_only_a_one_opens_addresses_inside(inside: Site, value: str, is_open: bool) -> None:
+def test_only_the_value_1_allows_private_addresses(inside: Site, value: str, is_open: bool) -> None:
     run(f"assert bool(refused(get)) is {not is_open}", inside.url, UPSCALING_PRIVATE_URLS=value)
     assert inside.paths == (["/x"] if is_open else [])

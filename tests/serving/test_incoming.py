@@ -76,7 +76,7 @@ def test_nothing_of_a_data_url_is_kept(tmp_path: Path) -> None:
     assert urllib.parse.urlsplit.cache_info().currsize == 0
 
 
-def test_nothing_of_an_address_is_kept(tmp_path: Path, elsewhere: Site) -> None:
+def test_urls_are_not_kept_in_the_cache_of_the_parser(tmp_path: Path, elsewhere: Site) -> None:
     url = elsewhere.answer("/x?" + "y" * 1000, Answer(b"picture"))
     assert content(Incoming(url), tmp_path) == b"picture"
     refusal(Incoming(f"http://[{'y' * 1000}"), tmp_path)
@@ -113,10 +113,10 @@ def test_redirects_without_end_are_told(tmp_path: Path, elsewhere: Site) -> None
     [
         (Answer(status=404), "answers with HTTP 404"),
         (Answer(status=500), "answers with HTTP 500"),
-        (Answer(status=302, headers={"Location": "ftp://127.0.0.1/x"}), "is none that can be fetched from"),
+        (Answer(status=302, headers={"Location": "ftp://127.0.0.1/x"}), "is not a valid URL"),
         (
             Answer(b"no gzip", headers={"Content-Encoding": "gzip"}),
-            "cannot be reached, or did not send all of it in time",
+            "cannot be reached, or did not send the whole file in time",
         ),
     ],
     ids=["absent", "broken", "elsewhere", "garbled"],
@@ -202,7 +202,7 @@ def test_slow_answers_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_answers_that_break_off_are_told(tmp_path: Path) -> None:
     with sending(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx") as url:
-        assert "broke off" in refusal(Incoming(url), tmp_path).message
+        assert "closed the connection too early" in refusal(Incoming(url), tmp_path).message
 
 
 def test_limit_of_a_file_is_that_of_the_largest_picture() -> None:
@@ -210,6 +210,6 @@ def test_limit_of_a_file_is_that_of_the_largest_picture() -> None:
 
 
 def test_folder_that_is_gone_is_told_without_its_name(tmp_path: Path) -> None:
-    with pytest.raises(UpscalingError, match=r"E_ENCODE: the picture cannot be kept") as raised:
+    with pytest.raises(UpscalingError, match=r"E_ENCODE: the picture cannot be written") as raised:
         content(Incoming("data:,x"), tmp_path / "gone")
     assert str(tmp_path) not in str(raised.value)

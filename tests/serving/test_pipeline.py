@@ -154,9 +154,7 @@ def test_a_network_for_grey_is_given_grey_and_a_log_line_says_so(
         made = process(source, tmp_path, output, denoise, figures.__setitem__, Progress(), prepare)
     result = opened(made.read_bytes())
     assert (result.mode, result.size) == (mode, (10, 7))
-    assert caplog.messages == [
-        "The picture is in colour and Grayscale Image Denoising takes grey only: it is converted to grey."
-    ]
+    assert caplog.messages == ["Grayscale Image Denoising accepts only grey. The picture is converted to grey."]
 
 
 @pytest.mark.parametrize("output_format", ["png", "jpg", "webp"])
@@ -229,3 +227,19 @@ def test_rows_that_are_not_finite_are_written_anew_from_the_next_attempt(
     with pytest.raises(UpscalingError, match="E_NONFINITE"):
         made(True, True)
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_what_a_model_computes_before_it_has_rows_counts_as_computing(
+    tmp_path: Path, figures: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "picture.png").write_bytes(picture(10, 7))
+    now = 0.0
+    monkeypatch.setattr(pipeline, "perf_counter", lambda: now)
+
+    def work(image: Image, *_: object) -> Iterator[Rows]:
+        nonlocal now
+        now += 5
+        yield iter([(image.pixels, None)])
+
+    process(tmp_path / "picture.png", tmp_path, Output(scale=1), work, figures.__setitem__, Progress())
+    assert (figures["seconds_computing"], figures["seconds_encoding"]) == (5, 0)

@@ -107,7 +107,7 @@ def test_folder_that_cannot_be_used_is_told(workspace: Workspace, replaced: bool
     if replaced:
         workspace.folder.write_bytes(b"")
     assert not workspace.is_usable()
-    with pytest.raises(UpscalingError, match=r"work folder cannot be used .*; the server needs a restart") as raised:
+    with pytest.raises(UpscalingError, match=r"work folder cannot be used .*; restart the server") as raised:
         workspace.begin()
     assert raised.value.code is Code.ENCODE
     assert str(workspace.folder) not in raised.value.message

@@ -51,7 +51,7 @@ def poisoned(healthy: Network, value: float, struck: int) -> Network:
 @every_tile
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @every_network
-def test_one_such_value_in_any_call_gives_the_bytes_of_fp32(name: str, value: float, tile: TileSize) -> None:
+def test_nan_or_infinity_in_any_call_gives_the_bytes_of_fp32(name: str, value: float, tile: TileSize) -> None:
     given, size = Image(noise(40, 26)), (26 * 3, 40 * 3)
     expected = of_random_weights(name, FP32).upscale(given, *size, LARGE).pixels
     healthy = Progress()

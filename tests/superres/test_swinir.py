@@ -61,7 +61,7 @@ def test_networks_for_grey_are_those_that_were_trained_on_grey() -> None:
 
 
 @pytest.mark.parametrize("arbitrary", [0, -1, 75, 10**30, 1.5, None, "high"])
-def test_tasks_take_any_value_that_they_do_not_look_at(arbitrary: Any) -> None:
+def test_tasks_accept_any_value_of_inputs_that_they_do_not_use(arbitrary: Any) -> None:
     for task in SUPER_RESOLUTION:
         assert choose(task, arbitrary, arbitrary, is_grey=False) == choose(task, 15, 40, is_grey=False)
     for task in DENOISING:

@@ -128,7 +128,7 @@ def test_alpha_is_left_alone_by_networks_that_enlarge_nothing() -> None:
     assert progress.share == 1.0
 
 
-def test_alpha_of_such_a_network_is_resampled_to_the_size_asked_for() -> None:
+def test_alpha_of_networks_that_enlarge_nothing_is_resampled_to_the_requested_size() -> None:
     restoring = Upscaler(lambda _: handmade.enlarging(1), torch.float32)
     alpha = upscaled(restoring, disc("black"), 2)[1]
     assert alpha.shape == (2 * SIDE, 2 * SIDE)

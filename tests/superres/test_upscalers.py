@@ -105,7 +105,7 @@ def test_denoising_lies_between_a_network_and_its_twin(upscalers: Upscalers) -> 
     assert source(upscalers, MIXED, 1) == f"source of {MIXED}"
 
 
-def test_any_number_of_strengths_opens_each_file_once_(upscalers: Upscalers, loads: list[str]) -> None:
+def test_any_number_of_strengths_opens_each_file_once(upscalers: Upscalers, loads: list[str]) -> None:
     results = [pixels(upscalers, MIXED, strength) for strength in (0.1, 0.9, 0.1, 0.2, 0.2)]
     assert sorted(loads) == sorted([MIXED, TWIN])
     assert np.array_equal(results[0], results[2])
@@ -121,7 +121,7 @@ def test_full_strength_needs_no_twin(upscalers: Upscalers, tmp_path: Path, loads
 def test_a_strength_where_there_is_no_twin_is_refused_before_anything_is_loaded(
     upscalers: Upscalers, loads: list[str]
 ) -> None:
-    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, and {NAMES[0]} has none"):
+    with pytest.raises(UpscalingError, match=f"E_INPUT: denoise_strength is 1, but {NAMES[0]} has no such setting"):
         upscalers.get(NAMES[0], 1)
     assert loads == []
 

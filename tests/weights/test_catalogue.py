@@ -13,18 +13,9 @@ from upscaling.weights.catalogue import Entry, File, address, catalogue
 
 ENTRIES = catalogue().entries
 SHA256 = re.compile(r"[0-9a-f]{64}")
-# Of the published files, those that no source gives a checksum of; `make pin` may have written one down.
-UNPUBLISHED = {
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise15",
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise25",
-    "004_grayDN_DFWB_s128w8_SwinIR-M_noise50",
-    "005_colorDN_DFWB_s128w8_SwinIR-M_noise50",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg10",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg20",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg30",
-    "006_CAR_DFWB_s126w7_SwinIR-M_jpeg40",
-    "006_colorCAR_DFWB_s126w7_SwinIR-M_jpeg30",
-}
+KINDS = ("checkpoint", "controlnet", "vae", "lora")
+# Projects that are listed before their folder is there.
+BEGUN = {"ultimate-sd-upscale"}
 
 
 @pytest.fixture(params=ENTRIES)
@@ -43,10 +34,13 @@ def test_every_entry_is_complete(entry: Entry) -> None:
         assert file.sha256 is None or SHA256.fullmatch(file.sha256)
 
 
-def test_sources_are_https_or_a_hub_repository_at_a_commit(entry: Entry) -> None:
+def test_sources_are_https_or_a_hub_repository_at_a_commit_or_with_checksums(entry: Entry) -> None:
     assert entry.sources
     for source in entry.sources:
-        assert re.fullmatch(r"hf://[\w.-]+/[\w.-]+@[0-9a-f]{40}(/[\w.-]+)*", source) or source.startswith("https://")
+        hub = re.fullmatch(r"hf://[\w.-]+/[\w.-]+@([0-9a-f]{40}|main)(/[\w.-]+)*", source)
+        assert hub or source.startswith("https://")
+        # A branch moves, but what has a checksum does not.
+        assert hub is None or hub[1] != "main" or entry.is_verifiable
         parts = urlsplit(address(source))
         assert (parts.scheme, parts.query, parts.fragment) == ("https", "", "")
         assert not parts.path.endswith("/")
@@ -64,10 +58,6 @@ def test_paths_stay_in_the_folder_of_their_entry_and_apart(entry: Entry) -> None
     assert len({*stored, "manifest.json"}) == len(stored) + 1
 
 
-def test_only_what_nobody_published_cannot_be_verified(entry: Entry) -> None:
-    assert entry.is_verifiable or entry.name in UNPUBLISHED
-
-
 def test_no_two_files_have_the_same_checksum() -> None:
     sums = [file.sha256 for entry in ENTRIES.values() for file in entry.files if file.sha256 is not None]
     assert len(set(sums)) == len(sums)
@@ -80,26 +70,33 @@ def test_the_wheel_has_single_files_only(entry: Entry) -> None:
         assert file.is_pickle
 
 
-def test_the_s_lab_licence_is_marked_as_non_commercial(entry: Entry) -> None:
-    assert entry.non_commercial == ("S-Lab" in entry.licence)
-    assert "codeformer" in ENTRIES
+def test_licences_that_forbid_commercial_use_are_marked(entry: Entry) -> None:
+    # Of GFPGAN's, components do.
+    forbids = any(words in entry.licence for words in ("S-Lab", "CC BY-NC")) and "components" not in entry.licence
+    assert entry.non_commercial == forbids
+    assert {"codeformer", "4x-UltraSharp"} <= set(ENTRIES)
+
+
+def test_what_diffusion_models_use_has_its_kind() -> None:
+    found = {kind: [entry.name for entry in weights.of_model("ultimate-sd-upscale", kind)] for kind in KINDS}
+    assert all(found.values())
+    assert len(weights.of_model("ultimate-sd-upscale")) == 4 + sum(map(len, found.values()))
+    assert {entry.kind for entry in ENTRIES.values()} == {"superres", "face", *KINDS}
 
 
 def test_every_project_lists_entries_that_there_are() -> None:
-    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()}
+    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()} | BEGUN
     for names in catalogue().models.values():
         assert set(names) <= set(ENTRIES)
         assert len(set(names)) == len(names)
 
 
 def test_entries_are_found_by_model_in_its_order() -> None:
-    assert [entry.name for entry in weights.of_model("real-esrgan")] == [
-        "RealESRGAN_x4plus",
+    assert [entry.name for entry in weights.of_model("codeformer")] == [
         "RealESRGAN_x2plus",
-        "RealESRGAN_x4plus_anime_6B",
-        "realesr-general-x4v3",
-        "realesr-general-wdn-x4v3",
-        "realesr-animevideov3",
+        "detection_Resnet50_Final",
+        "parsing_parsenet",
+        "codeformer",
     ]
     assert len(weights.of_model("swinir")) == 16
     assert weights.of_model("no-such-model") == ()

@@ -74,7 +74,7 @@ def test_nested_dictionaries_give_names_with_points_and_other_values_are_left_ou
 
 
 def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"it holds two tensors called a\.b"):
+    with pytest.raises(ValueError, match=r"it has two tensors named a\.b"):
         read(tmp_path, saved({"a": {"b": torch.ones(1)}, "a.b": torch.zeros(1)}))
 
 
@@ -84,13 +84,13 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
     ids=["empty", "text", "cut", "cut at the end", "a list", "no tensors"],
 )
 def test_what_is_no_checkpoint_is_told(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(ValueError, match="it is no checkpoint of tensors"):
+    with pytest.raises(ValueError, match="it is not a checkpoint "):
         read(tmp_path, content)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
-    with pytest.raises(ValueError, match="it is no checkpoint of tensors alone"):
+    with pytest.raises(ValueError, match="it is not a checkpoint that contains only tensors"):
         read(tmp_path, saved({"params": Harm(tmp_path / "harmed")}, _use_new_zipfile_serialization=zipped))
     assert not (tmp_path / "harmed").exists()
 
@@ -124,7 +124,7 @@ def test_parameters_are_written_as_tensors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [torch.ones(2, dtype=torch.complex64), torch.ones(2, 2).to_sparse()])
 def test_types_that_safetensors_has_not_are_told(tmp_path: Path, values: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match=r"a is of the type .*, which safetensors has not"):
+    with pytest.raises(ValueError, match=r"a has the type .*, which safetensors does not support"):
         write_safetensors({"a": values}, tmp_path / "tiny.safetensors")
 
 

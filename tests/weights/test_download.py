@@ -113,7 +113,7 @@ def test_a_whole_file_of_another_version_is_fetched_anew(host: Site, tmp_path: P
 
 
 @pytest.mark.parametrize("beside", [None, b"", b"{}", b"[1]", b'{"source": "x"'])
-def test_a_part_of_which_nothing_is_known_is_fetched_anew(host: Site, cut: Path, beside: bytes | None) -> None:
+def test_a_part_without_a_record_is_downloaded_again(host: Site, cut: Path, beside: bytes | None) -> None:
     (record,) = (path for path in (cut / "folder").iterdir() if path.name != "tiny.bin")
     record.unlink() if beside is None else record.write_bytes(beside)
     fetched(host, cut, Answer(CONTENT, headers=ETAG))
@@ -136,7 +136,7 @@ def test_an_odd_answer_to_a_range_begins_anew(host: Site, cut: Path, odd: Answer
     assert host.ranges == [None, f"bytes={HALF}-", None]
 
 
-def test_a_weak_etag_promises_nothing(host: Site, tmp_path: Path) -> None:
+def test_a_download_with_a_weak_etag_starts_again(host: Site, tmp_path: Path) -> None:
     with pytest.raises(requests.RequestException):
         fetched(host, tmp_path, Answer(CONTENT, headers={"ETag": 'W/"first"'}, breaks_after=HALF))
     fetched(host, tmp_path, Answer(CONTENT))
@@ -144,13 +144,13 @@ def test_a_weak_etag_promises_nothing(host: Site, tmp_path: Path) -> None:
 
 
 def test_another_size_is_refused_before_it_is_fetched(host: Site, tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match=f"what came has {len(CONTENT) + 1} bytes, not {len(CONTENT)}"):
+    with pytest.raises(ContentError, match=f"the download has {len(CONTENT) + 1} bytes instead of {len(CONTENT)}"):
         fetched(host, tmp_path, Answer(CONTENT + b"!", stalls_after=0))
     assert not (tmp_path / FILE.path).exists()
 
 
 def test_wrong_content_leaves_nothing_and_is_asked_for_once(host: Site, tmp_path: Path) -> None:
-    with pytest.raises(ContentError, match="what came has not the checksum of the catalogue"):
+    with pytest.raises(ContentError, match="the checksum of the download differs from the catalogue"):
         fetched(host, tmp_path, Answer(CONTENT[::-1], headers=ETAG))
     assert list((tmp_path / "folder").iterdir()) == []
     assert host.ranges == [None]

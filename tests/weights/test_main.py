@@ -27,7 +27,7 @@ def _put(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "put", put)
 
 
-def test_what_cannot_be_verified_fails_unless_it_is_left_out_which_is_told(
+def test_networks_without_a_checksum_fail_or_are_skipped_with_a_message(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["swinir", str(tmp_path)]) == (1 if UNPUBLISHED else 0)
@@ -35,11 +35,11 @@ def test_what_cannot_be_verified_fails_unless_it_is_left_out_which_is_told(
     assert command.main(["swinir", str(tmp_path), "--verified-only"]) == 0
     said = capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {row.name for row in PUBLISHED}
-    assert [row.name for row in UNPUBLISHED if f"{row.name} is left out: " not in said] == []
+    assert [row.name for row in UNPUBLISHED if f"{row.name} is skipped: " not in said] == []
     assert f"{len(PUBLISHED)} of {len(ROWS)} networks are in {tmp_path}.\n" in said
 
 
-def test_nothing_there_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_that_downloads_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["no-such-model", str(tmp_path), "--verified-only"]) == 1
     assert command.main(["swinir", str(tmp_path), "no-such-network", "--verified-only"]) == 1
     assert "there is no network 'no-such-network'" in capsys.readouterr().err

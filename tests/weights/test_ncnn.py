@@ -64,7 +64,7 @@ def test_converted_network_computes_as_the_original(name: str) -> None:
 @pytest.mark.parametrize("name", STATES)
 def test_trailing_bytes_are_refused(name: str) -> None:
     param, binary = to_ncnn(STATES[name])
-    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: the ncnn file has \d+ bytes, its layers take \d+"):
+    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: the ncnn file has \d+ bytes, but its layers need \d+"):
         to_state_dict(param, binary + bytes(4))
 
 
@@ -83,5 +83,5 @@ def test_missing_bytes_are_refused(cut: int) -> None:
 def test_other_numbers_of_convolutions_are_refused() -> None:
     state = STATES["rrdb"]
     shortened = {name: values for name, values in state.items() if not name.startswith("conv_hr")}
-    with pytest.raises(UpscalingError, match="E_WEIGHTS: 35 convolutions make no RRDBNet"):
+    with pytest.raises(UpscalingError, match="E_WEIGHTS: an RRDBNet of ×4 cannot have 35 convolutions"):
         to_state_dict(*to_ncnn(shortened))

@@ -127,7 +127,7 @@ def test_a_set_that_was_cut_off_continues_at_the_same_byte(host: Site, cache: Pa
     host.answer("/a.json", Answer(b"a", headers=etag))
     host.answer("/b.safetensors", Answer(CONTENT, headers=etag, breaks_after=half), Answer(CONTENT, headers=etag))
     entry = entry_of(host, published("a.json", b"a"), published("b.safetensors", CONTENT))
-    with pytest.raises(UpscalingError, match="E_WEIGHTS: the weights of tiny cannot be fetched"):
+    with pytest.raises(UpscalingError, match="E_WEIGHTS: the weights of tiny cannot be downloaded"):
         ensure(entry)
     assert [path.name for path in cache.iterdir()] == ["tiny.part"]
     assert (ensure(entry) / "b.safetensors").read_bytes() == CONTENT
@@ -200,7 +200,7 @@ def test_damaged_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     assert failure(tmp_path) == (
         f"the weights {FILE} are damaged (its content does not match its checksum)."
-        " Remove their folder and fetch them again."
+        " Remove their folder and download them again."
     )
     path.unlink()
     assert f"the weights {FILE} are damaged (it is missing)" in failure(tmp_path)
@@ -249,7 +249,7 @@ def test_the_manifest_says_where_files_came_from_and_what_their_licence_is(tmp_p
 
 def test_another_version_of_an_entry_is_refused(tmp_path: Path) -> None:
     write(STATE, replace(ENTRY, files=(File(f"{NAME}.pth", 5, "0" * 64),)), "here", tmp_path)
-    assert f"the weights {NAME} are damaged (it holds another network" in failure(tmp_path)
+    assert f"the weights {NAME} are damaged (it contains another network" in failure(tmp_path)
 
 
 def test_files_can_be_read_by_other_users(host: Site, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_full_disk_is_told_without_its_path(host: Site, cache: Path, caplog: pyt
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert raised.value.code is Code.WEIGHTS
     assert raised.value.message == (
-        "the weights tiny cannot be written (File too large). Name a writable folder in UPSCALING_CACHE."
+        "the weights tiny cannot be written (File too large). Set UPSCALING_CACHE to a writable folder."
     )
     assert f"{cache / 'tiny'} cannot be written: " in caplog.text
 
@@ -325,7 +325,7 @@ def test_folder_that_may_not_be_searched_is_told(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "exists", refused)
     message = failure(tmp_path)
     assert message.endswith(
-        f"{NAME} cannot be read (Permission denied). Let the server's user read them, or remove them."
+        f"{NAME} cannot be read (Permission denied). Make them readable for the user of the server, or remove them."
     )
 
 
@@ -345,3 +345,26 @@ def test_a_large_file_is_never_whole_in_memory_nor_in_the_temporary_folder(
         tracemalloc.stop()
     assert (cache / "tiny" / "a.safetensors").stat().st_size == len(content) > 64 << 20
     assert peak < 8 << 20
+
+
+def test_tensors_are_read_one_by_one_in_the_order_asked(tmp_path: Path) -> None:
+    folder = write(STATE, ENTRY, "here", tmp_path)
+    path = folder / ENTRY.files[0].stored
+    assert weights.source(folder) == "here"
+    assert weights.shapes(path) == {name: tuple(tensor.shape) for name, tensor in STATE.items()}
+    names = sorted(STATE, reverse=True)
+    for name, tensor in zip(names, weights.tensors(path, names), strict=True):
+        assert torch.equal(tensor, STATE[name])
+
+
+def test_a_head_says_what_was_written_into_it(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(CONTENT)
+    assert weights.metadata(tmp_path / "a.safetensors") == {"from": "upstream"}
+    assert weights.metadata(write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored) == {"format": "pt"}
+
+
+def test_a_name_that_is_not_there_is_an_error_of_the_weights(tmp_path: Path) -> None:
+    path = write(STATE, ENTRY, "here", tmp_path) / ENTRY.files[0].stored
+    with pytest.raises(UpscalingError) as raised:
+        list(weights.tensors(path, ["no-such-tensor"]))
+    assert raised.value.code is Code.WEIGHTS

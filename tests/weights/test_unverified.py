@@ -41,7 +41,7 @@ def test_weights_without_a_checksum_are_refused_before_anything_is_asked(
 ) -> None:
     if setting is not None:
         monkeypatch.setenv("UNVERIFIED_WEIGHTS", setting)
-    with pytest.raises(UpscalingError, match=r"checksum of tiny\.pth.*Set UNVERIFIED_WEIGHTS=1") as raised:
+    with pytest.raises(UpscalingError, match=r"published for tiny\.pth.*Set UNVERIFIED_WEIGHTS=1") as raised:
         fetch(entry, tmp_path)
     assert raised.value.code is Code.WEIGHTS
     assert host.paths == []
@@ -62,18 +62,18 @@ def test_weights_without_a_checksum_are_fetched_where_allowed_and_told(
 
 def test_one_file_without_a_checksum_makes_its_set_unverifiable(host: Site, entry: Entry) -> None:
     with_another = replace(entry, files=(published("known.json", b"{}"), *entry.files))
-    with pytest.raises(UpscalingError, match=r"checksum of tiny\.pth, so"):
+    with pytest.raises(UpscalingError, match=r"published for tiny\.pth, so"):
         ensure(with_another)
     assert host.paths == []
 
 
-def test_once_a_checksum_is_known_what_was_fetched_without_is_refused(
+def test_weights_from_before_a_checksum_was_known_are_refused(
     host: Site, entry: Entry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))
     monkeypatch.setenv("UNVERIFIED_WEIGHTS", "1")
     ensure(entry)
-    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: the weights tiny are damaged .* fetch them again"):
+    with pytest.raises(UpscalingError, match=r"E_WEIGHTS: the weights tiny are damaged .* download them again"):
         ensure(replace(entry, files=(published("tiny.pth", b"known"),)))
 
 

@@ -6,12 +6,12 @@ from enum import StrEnum
 
 
 class Code(StrEnum):
-    """What went wrong, as a word that clients can check."""
+    """The kind of an error, which clients can check."""
 
     DECODE = "E_DECODE"
     """The file is damaged, truncated or empty."""
     FORMAT = "E_FORMAT"
-    """The file is whole, but in a format that is not supported."""
+    """The file has a format or content that is not supported."""
     TOO_LARGE = "E_TOO_LARGE"
     """The input or the requested output is above a limit."""
     INPUT = "E_INPUT"
@@ -23,13 +23,13 @@ class Code(StrEnum):
     MEMORY = "E_MEMORY"
     """Memory ran out, and smaller tiles did not help."""
     NONFINITE = "E_NONFINITE"
-    """The network produced NaN or infinity, in fp32 too."""
+    """The network produced NaN or infinity, even in fp32."""
     ENCODE = "E_ENCODE"
     """The result could not be written."""
 
 
 class UpscalingError(Exception):
-    """An error for the client: what was wrong, the value and what to do."""
+    """An error for the client. The message says what was wrong, the value, and what to do."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(f"{code}: {message}")

@@ -1,3 +1,7 @@
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import handmade
 import pytest
 import random_swinir
@@ -85,3 +89,47 @@ def test_fp32_on_a_gpu_is_not_tf32() -> None:
     torch.backends.cudnn.allow_tf32 = True
     load(handmade.vivid(tiny.srvgg(convolutions=0)), torch.float32, CPU)
     assert not torch.backends.cudnn.allow_tf32
+
+
+@contextmanager
+def _older_objects_left_out() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _memory(tensor: torch.Tensor) -> tuple[int, int]:
+    if tensor.is_mkldnn:
+        return id(tensor), torch.ops.mkldnn._nbytes(tensor)
+    return tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+
+
+@pytest.mark.parametrize("dtype", handmade.CPU_TYPES, ids=str)
+@pytest.mark.parametrize(
+    "state",
+    [
+        tiny.rrdb(blocks=2),
+        tiny.rrdb(blocks=1, channels=12),
+        tiny.srvgg(),
+        *(random_swinir.state(random_swinir.tiny(task)) for task in random_swinir.TASKS),
+    ],
+    ids=["rrdb ×4", "rrdb ×2", "srvgg", *random_swinir.TASKS],
+)
+def test_a_network_counts_all_memory_that_it_keeps(state: tiny.StateDict, dtype: torch.dtype) -> None:
+    with _older_objects_left_out():
+        network = load(state, dtype, CPU)
+        gc.collect()
+        tensors = [made for made in gc.get_objects() if type(made) in (torch.Tensor, torch.nn.Parameter)]
+        kept = sum(dict(map(_memory, tensors)).values())
+    assert kept > 0
+    assert network.nbytes == kept
+
+
+def test_a_network_keeps_no_weights_besides_its_own_copies() -> None:
+    settings = random_swinir.tiny("real_sr medium", embed_dim=48)
+    weights = sum(value.nbytes for value in random_swinir.state(settings).values())
+    network = load(random_swinir.state(settings), torch.float32, CPU)
+    assert network.nbytes < 1.2 * weights

@@ -158,6 +158,6 @@ def poisoned(value: float) -> Callable[[handmade.Run], handmade.Run]:
 def test_a_value_that_is_not_finite_in_any_stage_is_a_coded_error(name: str, value: float) -> None:
     for index in range(len(network(name).stages)):
         spoiled = handmade.with_run(network(name), index, poisoned(value))
-        with pytest.raises(UpscalingError, match=f"in its stage {index}, in fp32 too") as raised:
+        with pytest.raises(UpscalingError, match="in fp32 too") as raised:
             tiled(spoiled, picture(40, 26), TILE)
         assert raised.value.code is Code.NONFINITE

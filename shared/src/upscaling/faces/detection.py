@@ -130,7 +130,10 @@ def _look(pixels: Pixels, detector: Detector) -> _Predictions:
         batch = colours.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
         boxes, scores, landmarks = (prediction[0] for prediction in detector.network(batch))
         if not all(bool(prediction.isfinite().all()) for prediction in (boxes, scores, landmarks)):
-            raise UpscalingError(Code.NONFINITE, "the face detector produced NaN or infinity; turn faces off.")
+            raise UpscalingError(
+                Code.NONFINITE,
+                "the network that finds faces gave NaN or infinity. The weights may be damaged: remove and fetch them.",
+            )
         sure = scores > _CONFIDENCE
         anchors = _anchors(height, width, detector.device)[sure]
         size = anchors.new_tensor([width, height])

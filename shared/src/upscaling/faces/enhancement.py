@@ -55,44 +55,54 @@ class Outcome:
     """failed: the network made NaN or infinity of it; unaligned: its landmarks fit no face."""
 
 
+def _say_nothing(_: float) -> None:
+    pass
+
+
 def enhance_faces(
-    image: Image, networks: FaceNetworks, options: FaceOptions
+    image: Image, networks: FaceNetworks, options: FaceOptions, reach: Callable[[float], object] = _say_nothing
 ) -> tuple[tuple[RestoredFace, ...], tuple[Outcome, ...]]:
     """The faces to paste, and one outcome for each face that was found, in the same order.
 
-    A picture without faces gives none of both, with a line in the log. Raises E_NONFINITE where the network fails for
-    every face, E_MEMORY where memory runs out for one face alone, and what `detect` raises.
+    reach is called with the share of the faces that are done, 0–1. A picture without faces gives none of both, with a
+    line in the log. Raises E_NONFINITE if the network fails for every face, E_MEMORY if memory runs out for a single
+    face, and what `detect` raises.
     """
-    with memory_errors_coded("the faces", "Send a smaller picture, or turn faces off."):
-        return _enhanced(image, networks, options)
+    with memory_errors_coded("the faces", "Send a smaller picture."):
+        return _enhanced(image, networks, options, reach)
 
 
 def _enhanced(
-    image: Image, networks: FaceNetworks, options: FaceOptions
+    image: Image, networks: FaceNetworks, options: FaceOptions, reach: Callable[[float], object]
 ) -> tuple[tuple[RestoredFace, ...], tuple[Outcome, ...]]:
     found = detect(image, networks.detector(), options.min_face_size)
     if options.only_center_face:
         found = nearest_to_centre(found, image)
-    logger.info("%d faces found.", len(found))
+    logger.info("Faces found: %d.", len(found))
     if not found:
         return (), ()
     aligned = align(image, found)
-    restored = tuple(_restored(aligned, networks, options))
+    restored = tuple(_restored(aligned, networks, options, reach))
     if aligned and not restored:
         raise UpscalingError(
-            Code.NONFINITE, f"the network made NaN or infinity of all {len(aligned)} faces; turn faces off."
+            Code.NONFINITE,
+            f"the network for faces gave NaN or infinity for all {len(aligned)} faces, in fp32 too."
+            " The weights may be damaged: remove and fetch them.",
         )
     return restored, tuple(_outcome(face, aligned, restored) for face in found)
 
 
-def _restored(aligned: tuple[AlignedFace, ...], networks: FaceNetworks, options: FaceOptions) -> Iterator[RestoredFace]:
+def _restored(
+    aligned: tuple[AlignedFace, ...], networks: FaceNetworks, options: FaceOptions, reach: Callable[[float], object]
+) -> Iterator[RestoredFace]:
     crops = [face.crop for face in aligned]
     results = restore(crops, networks.restorer, networks.dtype, options.fidelity)
-    for face, pixels in zip(aligned, results, strict=True):
+    for done, (face, pixels) in enumerate(zip(aligned, results, strict=True), 1):
         if pixels is not None:
             (parts,) = parse([pixels], networks.parser())
             mask = paste_mask(parts, face.crop, pixels, options.strength)
             yield RestoredFace(face.face, face.transform, pixels, mask)
+        reach(done / len(aligned))
 
 
 def _outcome(face: Face, aligned: tuple[AlignedFace, ...], restored: tuple[RestoredFace, ...]) -> Outcome:

@@ -1,7 +1,7 @@
-"""Reading, writing and resampling pictures of any orientation, profile, depth, with or without alpha."""
+"""Reads, writes and resamples pictures of any orientation, profile and depth, with or without alpha."""
 
 from upscaling.images.decode import Header, decode, probe
-from upscaling.images.encode import OutputFormat, check_output, encode
+from upscaling.images.encode import OutputFormat, check_format, encode
 from upscaling.images.grey import in_grey
 from upscaling.images.image import Image, Size
 from upscaling.images.limits import MEGAPIXEL, Limits
@@ -17,7 +17,7 @@ __all__ = [
     "PngHeader",
     "Rows",
     "Size",
-    "check_output",
+    "check_format",
     "collect",
     "decode",
     "encode",

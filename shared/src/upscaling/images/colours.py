@@ -1,4 +1,4 @@
-"""Colours that a file names by numbers instead of a profile: PNG's gAMA, cHRM and cICP, AVIF's nclx."""
+"""Colour spaces given as numbers instead of an ICC profile: gAMA, cHRM and cICP in PNG, nclx in AVIF."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images.mapped import Mapping, number
 from upscaling.images.parts import boxes, png_chunks
 
-_BT709, _UNSAID, _P3 = 1, 2, 12  # ITU-T H.273, table 2: primaries
-_LIKE_SRGB = {1, 2, 6, 13}  # table 3: transfer characteristics; 2 is unspecified, 13 sRGB itself
+_BT709, _UNSPECIFIED, _P3 = 1, 2, 12  # ITU-T H.273, table 2: primaries
+_LIKE_SRGB = {1, 2, 6, 13}  # table 3: transfer characteristics; 2 is unspecified, 13 is sRGB
 _SRGB_GAMMA, _SRGB_CHROMATICITIES = 45_455, (31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000)
-_NEAR = 500  # of 100,000: as writers round
+_TOLERANCE = 500  # in 1/100,000; writers round differently
 
 
 def is_display_p3(data: Mapping, name: str) -> bool:
-    """Whether the file says Display P3 by numbers; False where it says sRGB, has a profile or says nothing.
+    """Whether the numbers in the file mean Display P3; False for sRGB, for a file with a profile and for no numbers.
 
-    Raises E_FORMAT for any other colours.
+    Raises E_FORMAT for other colour spaces.
     """
     try:
         codes = _of_png(data) if name == "PNG" else _of_avif(data) if name == "AVIF" else None
@@ -27,7 +27,7 @@ def is_display_p3(data: Mapping, name: str) -> bool:
     if codes is None:
         return False
     primaries, transfer = codes
-    if transfer in _LIKE_SRGB and primaries in (_BT709, _UNSAID):
+    if transfer in _LIKE_SRGB and primaries in (_BT709, _UNSPECIFIED):
         return False
     if transfer in _LIKE_SRGB and primaries == _P3:
         return True
@@ -36,7 +36,7 @@ def is_display_p3(data: Mapping, name: str) -> bool:
 
 def _other(name: str, what: str) -> UpscalingError:
     return UpscalingError(
-        Code.FORMAT, f"this {name} has {what} and no colour profile, which are not read; save it as sRGB."
+        Code.FORMAT, f"this {name} has {what} and no colour profile, which is not supported; save it as sRGB."
     )
 
 
@@ -47,17 +47,17 @@ def _of_png(data: Mapping) -> tuple[int, int] | None:
     if b"cICP" in chunks:
         primaries, transfer, matrix, is_full = (number(data, chunks[b"cICP"] + index, "B") for index in range(4))
         if matrix or is_full != 1:
-            raise _other("PNG", "samples of video, YCbCr or of narrow range (cICP),")
+            raise _other("PNG", "YCbCr or narrow-range samples, as in video (cICP),")
         return primaries, transfer
     if b"sRGB" in chunks:
         return None
     if b"gAMA" in chunks:
         gamma = number(data, chunks[b"gAMA"], ">I")
-        if gamma and abs(gamma - _SRGB_GAMMA) > _NEAR:
+        if gamma and abs(gamma - _SRGB_GAMMA) > _TOLERANCE:
             raise _other("PNG", f"a gamma of {gamma / 100_000:g}")
     if b"cHRM" in chunks:
         points = [number(data, chunks[b"cHRM"] + 4 * index, ">I") for index in range(8)]
-        if any(abs(ours - theirs) > _NEAR for ours, theirs in zip(points, _SRGB_CHROMATICITIES, strict=True)):
+        if any(abs(ours - theirs) > _TOLERANCE for ours, theirs in zip(points, _SRGB_CHROMATICITIES, strict=True)):
             raise _other("PNG", "primaries that are not sRGB's (cHRM)")
     return None
 

@@ -1,4 +1,4 @@
-"""Decodes a file to an `Image`: upright, straight alpha, 8 or 16 bit, with its profile."""
+"""Decodes a file to an `Image`: upright, with straight alpha, in 8 or 16 bit, with its profile."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.images.animation import animation_error
 from upscaling.images.colours import is_display_p3
 from upscaling.images.formats import sniff
 from upscaling.images.gif import check_canvas
 from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
-from upscaling.images.jpeg import refuse_missing_pixels, straighten
+from upscaling.images.jpeg import refuse_missing_pixels, repair_harmless_errors
 from upscaling.images.limits import Limits
 from upscaling.images.mapped import Mapping, damaged, mapped
 from upscaling.images.metadata import hide_in_webp
-from upscaling.images.pngclaims import refuse_claims
-from upscaling.images.several import animation
+from upscaling.images.png_check import check_png
 from upscaling.images.vips import error_text, forget_errors, pyvips, refuse_known_error
 
 logger = logging.getLogger(__name__)
@@ -38,41 +38,41 @@ _DEPTHS = {"uchar": 8, "ushort": 16}  # libvips sample format → bits
 _RGB_OR_GREY = {"b-w", "grey16", "srgb", "rgb16"}
 _LAB = {"lab": "float", "labs": "short"}  # libvips interpretation → sample format
 _PROFILE_SPACES = {1: b"GRAY", 3: b"RGB "}  # ICC.1:2022, table 19: colour space signatures
-# Pixels per millimetre that libvips gives where a file says nothing: most formats, PNG, JPEG.
-_UNSAID, _UNSAID_IN_JPEG = (0.0, 1.0, 2.834), 72 / 25.4
-_FINEST = 2**32 // 1000 - 1  # pixels per millimetre; a PNG holds them per metre in 32 bit
-_FIRST_TURNED = 5  # EXIF orientations from here on exchange width and height
+# Pixels per millimetre that libvips reports for files without a resolution: most formats and PNG; JPEG.
+_DEFAULTS, _DEFAULT_OF_JPEG = (0.0, 1.0, 2.834), 72 / 25.4
+_HIGHEST_RESOLUTION = 2**32 // 1000 - 1  # pixels per millimetre; PNG stores pixels per metre in 32 bit
+_FIRST_TRANSPOSED = 5  # EXIF orientations from 5 on swap width and height
 
 
 @dataclass(frozen=True)
 class Header:
-    """What is known of a picture before it is decoded."""
+    """What the header of a file says about the picture."""
 
     width: int
-    """Pixels, upright."""
+    """Pixels, after the orientation is applied, as is the height."""
     height: int
     is_grey: bool
-    """Whether it has one channel beside alpha once it is decoded."""
+    """Whether the decoded picture has one channel, not counting alpha."""
 
 
 def probe(path: Path, limits: Limits) -> Header:
-    """What a picture's header says, without decoding.
+    """Reads the header of a picture, without decoding the pixels.
 
-    Raises E_FORMAT for what is not read, E_TOO_LARGE above the limit, E_DECODE for a damaged header.
+    Raises E_FORMAT for unsupported files, E_TOO_LARGE above the limit and E_DECODE for a damaged header.
     """
     with _coded_errors():
         header = _open(path, limits)
         width, height = header.width, header.height
-        if _orientation(header) >= _FIRST_TURNED:
+        if _orientation(header) >= _FIRST_TRANSPOSED:
             width, height = height, width
         return Header(width, height, is_grey=header.bands - int(header.hasalpha()) == 1)
 
 
 def decode(path: Path, limits: Limits) -> Image:
-    """Reads a whole picture, after its header has passed the limits.
+    """Reads a whole picture, after checking its header against the limits.
 
-    Orientation is applied, RGB and grey profiles are kept, CMYK and Lab become sRGB.
-    Raises as `probe` does, and E_DECODE for damage anywhere in the file.
+    Orientation is applied, RGB and grey profiles are kept, CMYK and Lab become sRGB. Raises the same errors as
+    `probe`, and E_DECODE for damage anywhere in the file.
     """
     with _coded_errors():
         return _read(_open(path, limits))
@@ -91,29 +91,29 @@ def _coded_errors() -> Generator[None]:
 
 
 def _open(path: Path, limits: Limits) -> Any:
-    """The lazy image of libvips, its header read and checked."""
+    """A lazy libvips image, after its header has been read and checked."""
     data = mapped(path)
     name = sniff(data)
     if name == "JPEG":
-        straighten(data)
+        repair_harmless_errors(data)
     if name == "WebP":
         hide_in_webp(data)
     if name == "GIF":
         check_canvas(data, limits)
     source = pyvips.Source.new_from_memory(data)
-    # At "truncated" libvips would take a TIFF that is cut off.
+    # With "truncated", libvips would accept truncated TIFFs.
     header = pyvips.Operation.call(_LOADERS[name], source, access="sequential", fail_on="error")
-    header._references.append(source)  # pyvips does so for its own loaders only
+    header._references.append(source)  # pyvips does this only for the loaders that it defines
     _check_header(header, name, limits)
     if name == "PNG":
-        refuse_claims(data)
-    return _as_said(header, data, name)
+        check_png(data)
+    return _corrected(header, data, name)
 
 
-def _as_said(header: Any, data: Mapping, name: str) -> Any:
-    """The lazy image with what libvips does not know of its colours, and without what is not meant."""
+def _corrected(header: Any, data: Mapping, name: str) -> Any:
+    """The lazy image, with colour information that libvips does not read, and without an EXIF orientation in AVIF."""
     if name == "AVIF" and header.get_typeof("orientation"):
-        # An AVIF is turned by properties of its own, which libheif applies; EXIF's word does not count.
+        # AVIF stores its orientation in its own properties, which libheif has applied. EXIF is to be ignored.
         header = header.copy()
         header.remove("orientation")
     if is_display_p3(data, name):
@@ -126,14 +126,14 @@ def _check_header(header: Any, name: str, limits: Limits) -> None:
     limits.check_input(header.width, header.height)
     pages = header.get_n_pages()
     if pages > 1:
-        raise animation(name, pages)
+        raise animation_error(name, pages)
     space, kind = header.interpretation, header.format
-    # What more than its three channels means in Lab, libvips does not know.
+    # libvips does not know the meaning of further channels in Lab.
     is_lab = _LAB.get(space) == kind and header.bands == 3
     if not (is_lab or (space in _RGB_OR_GREY | {"cmyk"} and kind in _DEPTHS)):
         raise UpscalingError(
             Code.FORMAT,
-            f"this {name} holds {space} samples, {header.bands} × {kind}, which are not read;"
+            f"this {name} has {space} samples, {header.bands} × {kind}, which are not supported;"
             " save it as RGB or grey of 8 or 16 bit.",
         )
 
@@ -149,7 +149,7 @@ def _read(header: Any) -> Image:
     samples = _samples(image)
     refuse_missing_pixels(error_text())
     return Image(
-        # Contiguous copies only where alpha stood in between.
+        # Copies only if alpha lies between the colours.
         pixels=np.ascontiguousarray(samples[..., :colours]),
         alpha=np.ascontiguousarray(samples[..., colours]) if image.hasalpha() else None,
         profile=_matching_profile(profile, colours),
@@ -159,18 +159,18 @@ def _read(header: Any) -> Image:
 
 def _resolution(header: Any) -> tuple[float, float] | None:
     across, down = float(header.xres), float(header.yres)
-    is_said = header.get_typeof("resolution-unit") != 0 or across != _UNSAID_IN_JPEG
-    if across == down and (across in _UNSAID or not is_said):
+    is_given = header.get_typeof("resolution-unit") != 0 or across != _DEFAULT_OF_JPEG
+    if across == down and (across in _DEFAULTS or not is_given):
         return None
-    if not (0 < across <= _FINEST and 0 < down <= _FINEST):
+    if not (0 < across <= _HIGHEST_RESOLUTION and 0 < down <= _HIGHEST_RESOLUTION):
         return None
-    return (down, across) if _orientation(header) >= _FIRST_TURNED else (across, down)
+    return (down, across) if _orientation(header) >= _FIRST_TRANSPOSED else (across, down)
 
 
 def _upright(image: Any) -> Any:
     if _orientation(image) in (0, 1):
         return image
-    # Turning reads columns as rows, which a sequential decoder cannot give.
+    # Rotation needs random access, and the decoder is sequential.
     return image.copy_memory().autorot()
 
 
@@ -181,14 +181,14 @@ def _orientation(image: Any) -> int:
 def _in_rgb_or_grey(image: Any) -> tuple[Any, bytes | None]:
     if image.interpretation == "cmyk":
         depth = _DEPTHS[image.format]
-        # Relative colorimetric with black point compensation is what editors convert with.
+        # Relative colorimetric with black point compensation, the default of image editors.
         converted = image.extract_band(0, n=4).icc_transform(
             "srgb", embedded=True, input_profile="cmyk", intent="relative", black_point_compensation=True, depth=depth
         )
-        # Left to libvips, 16 bit alpha would overflow.
+        # The alpha is added here because libvips lets 16 bit alpha overflow.
         return (converted.bandjoin(image.extract_band(4, n=image.bands - 4)) if image.hasalpha() else converted), None
     if image.interpretation in _LAB:
-        # The Lab of files is relative to D50, as that of profiles is; libvips' own is relative to D65.
+        # Lab in files, as in profiles, is relative to D50; the Lab of libvips is relative to D65.
         return image.icc_export(output_profile="srgb", depth=16), None
     has_profile = image.get_typeof("icc-profile-data") != 0
     return image, bytes(image.get("icc-profile-data")) if has_profile else None
@@ -205,7 +205,7 @@ def _samples(image: Any) -> Pixels:
         raw = region.fetch(0, top, image.width, len(rows))
         rows[...] = np.frombuffer(raw, samples.dtype).reshape(rows.shape)
         if 8 < used_bits < 16:
-            # AVIF of 10 or 12 bit comes shifted to the left: without its lower bits, white is not white.
+            # libvips shifts AVIF samples of 10 or 12 bit to the left. Filling the lower bits makes white 65535.
             rows |= rows >> used_bits
     return samples
 
@@ -213,15 +213,15 @@ def _samples(image: Any) -> Pixels:
 def _matching_profile(profile: bytes | None, colours: int) -> bytes | None:
     if profile is None:
         return None
-    profile = profile[: int.from_bytes(profile[:4])]  # its own length: some files pad it
+    profile = profile[: int.from_bytes(profile[:4])]  # the length in the profile: some files pad it
     if profile[16:20] == _PROFILE_SPACES[colours] and _is_sound(profile, colours):
         return profile
-    logger.warning("The embedded colour profile is damaged or not for %d channels: it is dropped.", colours)
+    logger.warning("The embedded colour profile is damaged or not for %d channels. It is dropped.", colours)
     return None
 
 
 def _is_sound(profile: bytes, colours: int) -> bool:
-    """Whether the result can be converted from it, and written with it: PNG is the strictest there."""
+    """Whether libvips can convert from the profile and write it. PNG is tried because it is the strictest."""
     pixel = pyvips.Image.black(1, 1, bands=colours).copy(interpretation="b-w" if colours == 1 else "srgb")
     pixel.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
     try:

@@ -20,22 +20,22 @@ logger = logging.getLogger(__name__)
 
 
 class OutputFormat(StrEnum):
-    """The formats that are written; the value is the file's extension."""
+    """The output formats; the value is the file extension."""
 
     PNG = "png"
     JPG = "jpg"
     WEBP = "webp"
 
 
-# The longest side, in pixels: libjpeg's JPEG_MAX_DIMENSION, libwebp's WEBP_MAX_DIMENSION.
+# Pixels: JPEG_MAX_DIMENSION of libjpeg, WEBP_MAX_DIMENSION of libwebp.
 _LONGEST_SIDE = {OutputFormat.JPG: 65_500, OutputFormat.WEBP: 16_383}
 
 
-def check_output(output_format: str, quality: int, width: int, height: int) -> OutputFormat:
-    """The format by its name, once it is known that such a picture can be written.
+def check_format(output_format: str, quality: int, width: int, height: int) -> OutputFormat:
+    """The format of a name, after checking that a picture of this size can be written in it.
 
-    Raises E_INPUT for an unknown format or a quality outside 1–100, E_TOO_LARGE where a side is
-    longer than the format allows.
+    Raises E_INPUT for an unknown format or a quality outside 1–100, and E_TOO_LARGE if a side is longer than the
+    format allows.
     """
     if output_format not in list(OutputFormat):
         raise UpscalingError(
@@ -48,17 +48,17 @@ def check_output(output_format: str, quality: int, width: int, height: int) -> O
     if longest is not None and max(width, height) > longest:
         raise UpscalingError(
             Code.TOO_LARGE,
-            f"the result would be {width}×{height}, and a {chosen} holds at most {longest} pixels a side."
-            " Ask for png, or for a smaller size.",
+            f"the result would be {width}×{height}, and {chosen} allows at most {longest} pixels per side."
+            " Ask for png or for a smaller size.",
         )
     return chosen
 
 
 def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) -> None:
-    """Writes the picture to `path`, whole or not at all.
+    """Writes the picture to `path`; a file that cannot be finished is removed.
 
-    PNG keeps 8 and 16 bit, grey and alpha; JPEG flattens alpha on white and, like WebP, rounds 16 bit to 8.
-    quality is 1–100, for JPEG and WebP. Raises E_ENCODE where the file cannot be written.
+    PNG keeps 8 and 16 bit, grey and alpha. JPEG flattens alpha on white. JPEG and WebP round 16 bit to 8.
+    quality is 1–100, for JPEG and WebP. Raises E_ENCODE if the file cannot be written.
     """
     if output_format is OutputFormat.PNG:
         write_png(path, PngHeader.of(image, image.width, image.height), iter([with_alpha(image.pixels, image.alpha)]))
@@ -67,7 +67,7 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
     try:
         ready = _ready(image, output_format)
         target = pyvips.Target.new_to_file(str(path))
-        # libvips writes their resolution as EXIF only.
+        # libvips writes the resolution of these formats as EXIF only.
         kept = "icc|exif" if image.resolution else "icc"
         save = ready.jpegsave_target if output_format is OutputFormat.JPG else ready.webpsave_target
         save(target, Q=quality, keep=kept)
@@ -75,7 +75,7 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
         with suppress(OSError):
             path.unlink()
         refuse_known_error(error)
-        # Where the server keeps its files is none of the caller's business.
+        # Clients must not learn where the server keeps its files.
         reason = " ".join(str(error).replace(str(path), path.name).split())
         raise UpscalingError(
             Code.ENCODE, f"the {output_format} file could not be written ({reason}). Is the disk full?"
@@ -83,18 +83,18 @@ def encode(image: Image, path: Path, output_format: OutputFormat, quality: int) 
 
 
 def _ready(image: Image, output_format: OutputFormat) -> Any:
-    """The picture as the format holds it."""
+    """The picture as libvips has it, converted to what the format can store."""
     assembled = _assemble(_in_8_bit(image))
     if output_format is OutputFormat.WEBP:
         return _in_srgb_unless_rgb(assembled)
     if image.alpha is None:
         return assembled
-    logger.warning("JPEG holds no alpha: the picture is flattened on white.")
+    logger.warning("JPEG has no alpha. The picture is flattened on white.")
     return assembled.flatten(background=[255])
 
 
 def _assemble(image: Image) -> Any:
-    """An 8 bit picture as libvips has it."""
+    """An 8 bit picture as a libvips image."""
     samples = with_alpha(image.pixels, image.alpha)
     height, width, bands = samples.shape
     assembled = pyvips.Image.new_from_memory(np.ascontiguousarray(samples).data, width, height, bands, "uchar")
@@ -109,7 +109,7 @@ def _assemble(image: Image) -> Any:
 def _in_8_bit(image: Image) -> Image:
     if image.bits == 8:
         return image
-    logger.warning("The format holds 8 bit: the picture's 16 bit are rounded.")
+    logger.warning("The format has 8 bit. The 16 bit of the picture are rounded.")
     return Image(_rounded(image.pixels), None if image.alpha is None else _rounded(image.alpha),
                  image.profile, image.resolution)  # fmt: skip
 
@@ -120,7 +120,7 @@ def _rounded(samples: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8
 
 
 def _in_srgb_unless_rgb(assembled: Any) -> Any:
-    # WebP is always RGB, so a grey profile cannot stay with it.
+    # WebP is always RGB, so it cannot have a grey profile.
     if assembled.interpretation == "b-w" and assembled.get_typeof("icc-profile-data") != 0:
         return assembled.icc_transform("srgb", embedded=True)
     return assembled

@@ -1,12 +1,12 @@
-"""Recognises a file's format by its content."""
+"""Recognises the format of a file by its content."""
 
 from __future__ import annotations
 
 import struct
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.images.animation import refuse_animation
 from upscaling.images.mapped import Mapping
-from upscaling.images.several import refuse_several
 from upscaling.images.tiff import check_tiff
 
 READABLE = ("PNG", "JPEG", "WebP", "AVIF", "TIFF", "GIF")
@@ -39,14 +39,14 @@ _HEIF_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b
 def sniff(data: Mapping) -> str:
     """The name of the format, one of READABLE.
 
-    Raises E_FORMAT, naming what the file is where that is known, for what is not read and for animations.
+    Raises E_FORMAT for other files, with the name of their format if it is known, and for animations.
     """
     head = data[:4096]
     name = _name(head)
     if name not in READABLE:
-        what = f"this is {_with_article(name)} file" if name else "this is no picture file that is known here"
+        what = f"this is {_with_article(name)} file" if name else "this is not a picture file of a known format"
         raise UpscalingError(Code.FORMAT, f"{what}; send one of {', '.join(READABLE)}.")
-    refuse_several(data, name)
+    refuse_animation(data, name)
     if name == "TIFF":
         check_tiff(data)
     return name

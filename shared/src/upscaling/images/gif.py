@@ -1,4 +1,4 @@
-"""Checks that a GIF has one frame, which fills its canvas."""
+"""Checks that a GIF has one frame, and that the frame fills the canvas."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images.limits import Limits
 from upscaling.images.mapped import Mapping, number
 
-# GIF89a, sections 20 and 23 to 26: what a block is says its first byte.
+# The first byte of a block gives its kind (GIF89a, sections 20 and 23 to 26).
 _FRAME, _EXTENSION = 0x2C, 0x21
 
 
 def frames(data: Mapping) -> list[tuple[int, ...]]:
-    """Left, top, width and height of its frames, two at most. Raises struct.error where the file ends before."""
+    """Left, top, width and height of the first frames, at most two; raises struct.error if the file ends too early."""
     found: list[tuple[int, ...]] = []
     at = 13 + _colours(number(data, 10, "B"))
     while len(found) < 2 and (kind := number(data, at, "B")) in (_EXTENSION, _FRAME):
@@ -29,9 +29,9 @@ def frames(data: Mapping) -> list[tuple[int, ...]]:
 
 
 def check_canvas(data: Mapping, limits: Limits) -> None:
-    """Refuses a canvas above the limit with E_TOO_LARGE, one that its frame does not fill with E_FORMAT.
+    """Raises E_TOO_LARGE for a canvas above the limit, and E_FORMAT for a canvas that the frame does not fill.
 
-    libvips guesses the size of some of those, and leaves black what the frame does not cover.
+    libvips guesses the size of some of these pictures, and leaves the rest of the canvas black.
     """
     try:
         width, height = number(data, 6, "<H"), number(data, 8, "<H")
@@ -43,11 +43,11 @@ def check_canvas(data: Mapping, limits: Limits) -> None:
         left, top, *size = found[0]
         raise UpscalingError(
             Code.FORMAT,
-            f"this GIF's canvas is {width}×{height} and its picture, {size[0]}×{size[1]} at {left}, {top}, does not"
-            " fill it, which is not read; save it as PNG.",
+            f"this GIF has a canvas of {width}×{height}, and its picture of {size[0]}×{size[1]} at {left}, {top} does"
+            " not fill it, which is not supported; save it as PNG.",
         )
 
 
 def _colours(flags: int) -> int:
-    """Bytes of a colour table."""
+    """The size of a colour table in bytes, from the flags before it."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0

@@ -12,11 +12,11 @@ from upscaling.images.image import ROWS_AT_A_TIME, Image, Pixels
 from upscaling.images.vips import pyvips
 
 LUMA = (0.299, 0.587, 0.114)
-"""Rec. 601, of red, green, blue: as OpenCV has it, by which networks for grey were trained and references compute."""
+"""Weights of red, green and blue (Rec. 601), as in OpenCV, which grey networks were trained with."""
 
 
 def in_grey(image: Image) -> Image:
-    """The luma of a picture in colour, as sRGB has it: a profile is applied first, and not kept."""
+    """The luma of a picture in colour, in sRGB; the profile is applied first and then dropped."""
     grey: Pixels = np.empty((image.height, image.width, 1), image.pixels.dtype)
     top = 0
     for rows in _in_srgb(image):
@@ -36,10 +36,10 @@ def _in_srgb(image: Image) -> Iterator[Pixels]:
 
 
 def _converted(image: Image, profile: bytes) -> Any:
-    """The picture as libvips converts it from its profile to sRGB, lazily."""
+    """A lazy libvips image of the picture, converted from its profile to sRGB."""
     depth, kind, space = (8, "uchar", "srgb") if image.bits == 8 else (16, "ushort", "rgb16")
     given = pyvips.Image.new_from_memory(image.pixels.data, image.width, image.height, 3, kind)
     given = given.copy(interpretation=space)
     given.set_type(pyvips.GValue.blob_type, "icc-profile-data", profile)
-    # As CMYK is converted: what editors do.
+    # As for CMYK in `decode`: the default of image editors.
     return given.icc_transform("srgb", embedded=True, intent="relative", black_point_compensation=True, depth=depth)

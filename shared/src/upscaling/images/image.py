@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8 | np.uint16]
+Border = Literal["edge", "wrap"]
+"""How a picture continues beyond its border, as a mode of numpy.pad: "wrap" repeats the picture."""
 
 ROWS_AT_A_TIME = 256
-"""How many rows of a whole picture are worked on at once: a cancel takes effect between, and floats stay few."""
+"""Rows of a picture that are converted at a time, so that a cancel takes effect and intermediate floats stay small."""
 
 
 class Size(NamedTuple):
-    """How large a picture is, in pixels."""
+    """Width and height in pixels."""
 
     width: int
     height: int
@@ -26,13 +28,13 @@ class Image:
     """A picture in memory, upright, with straight (not premultiplied) alpha."""
 
     pixels: Pixels
-    """(height, width, channels); 1 channel is grey, 3 are red, green, blue; full range of the type."""
+    """(height, width, channels), 1 channel for grey or 3 for red, green, blue; in the full range of the type."""
     alpha: Pixels | None = None
-    """(height, width), of the same type as `pixels`; None where the source had none."""
+    """(height, width), of the same type as `pixels`; None if the file has no alpha."""
     profile: bytes | None = None
-    """The ICC profile that `pixels` are in; None means sRGB, or its grey."""
+    """The ICC profile of `pixels`; None means sRGB, or grey with the curve of sRGB."""
     resolution: tuple[float, float] | None = None
-    """Pixels per millimetre across and down, as the source said; None where it said nothing."""
+    """Horizontal and vertical pixels per millimetre; None if the file does not say."""
 
     @property
     def height(self) -> int:

@@ -1,4 +1,4 @@
-"""Detects JPEGs with missing pixels, which libjpeg reports as warnings or not at all."""
+"""Detects JPEGs with missing pixels, for which libjpeg gives only warnings or nothing."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ import struct
 
 from upscaling.images.mapped import Mapping, damaged, number
 
-# ITU-T T.81, table B.1: markers by their second byte.
+# The second bytes of markers (ITU-T T.81, table B.1).
 _END, _SCAN, _JFIF = 0xD9, 0xDA, 0xE0
 _PROGRESSIVE, _SEQUENTIAL = {0xC2, 0xCA}, {0xC0, 0xC1, 0xC9}
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
-_BEHIND_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed zeros and restarts belong to the scan
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # stuffed zeros and restart markers belong to the scan
 _ALL_COEFFICIENTS = b"\x00\x3f\x00"
-_SEGMENTS_READ = 10_000  # a bound on what is walked through, far above any real file's
+_MOST_SEGMENTS = 10_000  # far more than any real file has
 
-# libjpeg's own words; bytes too many before the end of the file (0xd9) harm nothing.
+# Warnings of libjpeg that mean damaged pixels. Extra bytes before the end of the image (0xd9) are harmless.
 _DAMAGE = re.compile(
     r"(premature end|bad huffman code|bad arithmetic code|found marker|extraneous bytes before marker 0x(?!d9))[^\n]*",
     re.IGNORECASE,
 )
 
 
-def straighten(data: Mapping) -> None:
-    """Mends in the mapping what libjpeg warns of and reads all the same: it tells the first of its warnings only.
+def repair_harmless_errors(data: Mapping) -> None:
+    """Repairs errors that libjpeg only warns about: it reports its first warning only, which must be of real damage.
 
-    Stray bytes between headers become the fill bytes that the standard allows there, the revision of JFIF
-    and the parameters of a sequential scan become what they are taken for. Raises E_DECODE where scans never
-    came, of which libjpeg says nothing, and for more than 10,000 segments.
+    Stray bytes between segments become fill bytes, which the standard allows there. The revision of JFIF and the
+    parameters of sequential scans get the values that libjpeg assumes. The repairs change the mapping, not the file.
+    Raises E_DECODE if scans are missing, which libjpeg does not report, and for more than 10,000 segments.
     """
     scans, at = _Scans(), 2
     try:
-        for _ in range(_SEGMENTS_READ):
+        for _ in range(_MOST_SEGMENTS):
             kind, body = _next_marker(data, at)
             if kind is None or kind == _END:
                 break
@@ -50,10 +50,10 @@ def straighten(data: Mapping) -> None:
                     data[at - 3 : at] = _ALL_COEFFICIENTS
                     segment = segment[:-3] + _ALL_COEFFICIENTS
                 scans.add(segment)
-                behind = _BEHIND_SCAN.search(data, at)
-                at = behind.start() if behind else len(data)
+                after = _AFTER_SCAN.search(data, at)
+                at = after.start() if after else len(data)
         else:
-            raise damaged(f"it has more than {_SEGMENTS_READ:,} segments")
+            raise damaged(f"it has more than {_MOST_SEGMENTS:,} segments")
     except struct.error:
         return  # the decoder reports the damage
     if kind == _END and scans.are_missing():
@@ -61,13 +61,13 @@ def straighten(data: Mapping) -> None:
 
 
 def refuse_missing_pixels(warnings: str) -> None:
-    """Raises E_DECODE where a warning of libjpeg means damaged pixels."""
+    """Raises E_DECODE if one of the warnings of libjpeg means damaged pixels."""
     if found := _DAMAGE.search(warnings):
         raise damaged(found[0])
 
 
 def _next_marker(data: Mapping, at: int) -> tuple[int | None, int]:
-    """The second byte of the next marker, None at the file's end, and where its segment begins."""
+    """The second byte of the next marker, or None at the end of the file, and where its segment begins."""
     found = _MARKER.search(data, at)
     if found is None:
         return None, at
@@ -76,7 +76,7 @@ def _next_marker(data: Mapping, at: int) -> tuple[int | None, int]:
 
 
 class _Scans:
-    """Which coefficients the scans of a frame have brought, and down to which bit (T.81, B.2.2, B.2.3)."""
+    """The coefficients that the scans of a frame contain, and their lowest bits so far (T.81, B.2.2, B.2.3)."""
 
     def __init__(self, kind: int = 0, frame: bytes = b"") -> None:
         self.kind = kind

@@ -9,24 +9,23 @@ from upscaling.errors import Code, UpscalingError
 
 MEGAPIXEL = 1_000_000  # pixels
 LONGEST_SIDE = 100_000
-"""Pixels of a result: some of the memory at work grows with a side alone, however small the area."""
-_BYTES_A_PIXEL = 8  # the largest that is read: RGB and alpha in 16 bit, not compressed
-_BYTES_BESIDE = 16 << 20  # profiles and other metadata
+"""Pixels of a side of the result. Some memory grows with the length of one side, even if the area is small."""
+_BYTES_PER_PIXEL = 8  # RGB and alpha in 16 bit, uncompressed: the largest format that is read
+_METADATA_BYTES = 16 << 20  # profiles, EXIF and others
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest pictures accepted and produced, in megapixels of 1,000,000 pixels."""
+    """The largest input and output pictures, in megapixels of 1,000,000 pixels."""
 
     input_megapixels: float = 200
     output_megapixels: float = 256
 
     @classmethod
     def from_environment(cls) -> Limits:
-        """The limits that the operator set.
+        """The limits in UPSCALING_MAX_INPUT_MP and UPSCALING_MAX_OUTPUT_MP, or the defaults.
 
-        Reads UPSCALING_MAX_INPUT_MP and UPSCALING_MAX_OUTPUT_MP.
-        Raises E_INPUT where one of them is not a number above 0.
+        Raises E_INPUT if one of them is not a number above 0.
         """
         return cls(
             input_megapixels=_positive("UPSCALING_MAX_INPUT_MP", cls.input_megapixels),
@@ -35,11 +34,11 @@ class Limits:
 
     @property
     def input_bytes(self) -> int:
-        """The longest file that a picture within the limit makes."""
-        return int(self.input_megapixels * MEGAPIXEL * _BYTES_A_PIXEL) + _BYTES_BESIDE
+        """The largest possible size of a file with a picture within the limit."""
+        return int(self.input_megapixels * MEGAPIXEL * _BYTES_PER_PIXEL) + _METADATA_BYTES
 
     def check_input(self, width: int, height: int) -> None:
-        """Refuses an input above the limit with E_TOO_LARGE."""
+        """Raises E_TOO_LARGE for an input above the limit."""
         if width * height > self.input_megapixels * MEGAPIXEL:
             raise UpscalingError(
                 Code.TOO_LARGE,
@@ -48,7 +47,7 @@ class Limits:
             )
 
     def check_output(self, width: int, height: int, source_width: int, source_height: int) -> None:
-        """Refuses an output above the limit, or longer than LONGEST_SIDE, with E_TOO_LARGE."""
+        """Raises E_TOO_LARGE for an output above the limit or with a side above LONGEST_SIDE."""
         most = self.output_megapixels * MEGAPIXEL
         if width * height > most:
             longer = max(source_width, source_height)
@@ -65,7 +64,7 @@ class Limits:
             )
         if max(width, height) > LONGEST_SIDE:
             raise UpscalingError(
-                Code.TOO_LARGE, f"the result would be {width}×{height}; ask for {LONGEST_SIDE} pixels a side at most."
+                Code.TOO_LARGE, f"the result would be {width}×{height}; ask for at most {LONGEST_SIDE} pixels per side."
             )
 
 

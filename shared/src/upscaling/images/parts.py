@@ -1,4 +1,4 @@
-"""The parts that files are made of: PNG's chunks, and the boxes of AVIF."""
+"""The chunks of a PNG and the boxes of an AVIF."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from upscaling.images.mapped import Mapping, number
 
-_BOXES_READ = 100_000  # a bound on what is walked through, far above any real file's
+_MOST_BOXES = 100_000  # far more than any real file has
 
 
 class Chunk(NamedTuple):
@@ -15,13 +15,13 @@ class Chunk(NamedTuple):
 
     kind: bytes
     at: int
-    """Where its content begins."""
+    """The offset of its content."""
     length: int
-    """Bytes of content that it announces."""
+    """Bytes of its content, as the chunk says; the file may be shorter."""
 
 
 class Box(NamedTuple):
-    """A box at the top of an AVIF (ISO/IEC 14496-12)."""
+    """A box at the top level of an AVIF (ISO/IEC 14496-12)."""
 
     kind: bytes
     start: int
@@ -29,7 +29,7 @@ class Box(NamedTuple):
 
 
 def png_chunks(data: Mapping) -> Iterator[Chunk]:
-    """Yields the chunks of a PNG in their order, to the end of the file."""
+    """Yields the chunks of a PNG in order, up to the end of the file."""
     at = 8
     while kind := data[at + 4 : at + 8]:
         length = number(data, at, ">I")
@@ -38,9 +38,9 @@ def png_chunks(data: Mapping) -> Iterator[Chunk]:
 
 
 def boxes(data: Mapping) -> Iterator[Box]:
-    """Yields the boxes up to one whose length is not given. Raises struct.error at the end of the file."""
+    """Yields the boxes up to the first one without a length; raises struct.error at the end of the file."""
     at = 0
-    for _ in range(_BOXES_READ):
+    for _ in range(_MOST_BOXES):
         length = number(data, at, ">I")
         yield Box(data[at + 4 : at + 8], at, at + length)
         if length < 8:

@@ -1,7 +1,7 @@
-"""PNG as a stream: rows go in as they are made, blocks of them are deflated in parallel.
+"""Writes a PNG as a stream: rows are taken as they are computed, and blocks of rows are deflated in parallel.
 
-One valid file that any decoder reads: a single zlib stream whose blocks end on full flushes, so that
-each can be deflated without the others (RFC 1950 and 1951; PNG third edition, W3C 2025).
+The result is a single zlib stream that every decoder reads. Each block ends with a full flush, so it can be deflated
+independently of the others (RFC 1950 and 1951; PNG third edition, W3C 2025).
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ from upscaling.images.rows import recut
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels → PNG's colour type
-_AVERAGE = 3  # the one filter that enlarged photographs deflate best with
-_LEVEL = 1  # of ISA-L's 0–3: about 5 % larger than zlib's 6 with a filter for each row, many times as fast
-_BLOCK = 1 << 20  # bytes of rows that are deflated at a time
-_ZLIB_HEADER = b"\x78\x01"  # deflate with a 32 KiB window, fastest
+_AVERAGE = 3  # the filter that compresses enlarged photographs best, if all rows have the same
+# Of 0–3 in ISA-L. Files are about 5 % larger than with zlib's level 6 and a filter per row; it is many times as fast.
+_LEVEL = 1
+_BLOCK = 1 << 20  # bytes of rows in a block
+_ZLIB_HEADER = b"\x78\x01"  # deflate, 32 KiB window, fastest level
 _LAST_BLOCK = b"\x03\x00"  # an empty block with the final bit set
 _ADLER_BASE = 65_521
 _POLL = 0.001  # seconds
@@ -41,34 +42,34 @@ _WORKERS = os.cpu_count() or 1
 
 @dataclass(frozen=True)
 class PngHeader:
-    """What a PNG says of itself before its first row."""
+    """The properties of a PNG that are written before its first row."""
 
     width: int
     height: int
     channels: int
-    """1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha."""
+    """1 for grey, 2 for grey and alpha, 3 for RGB, 4 for RGB and alpha."""
     bits: int
     """8 or 16."""
     profile: bytes | None = None
     resolution: tuple[float, float] | None = None
-    """Pixels per millimetre across and down."""
+    """Horizontal and vertical pixels per millimetre."""
 
     @classmethod
     def of(cls, image: Image, width: int, height: int) -> PngHeader:
-        """The header of a picture like `image`, at another size."""
+        """The header of a picture with the properties of `image`, at another size."""
         channels = image.pixels.shape[2] + (image.alpha is not None)
         return cls(width, height, channels, image.bits, image.profile, image.resolution)
 
 
 def start_threads() -> None:
-    """Starts the threads that deflate, so that none starts during a prediction and catches its cancel.
+    """Starts the deflating threads, so that none of them starts during a prediction and receives its cancel.
 
-    On Python 3.11 a new thread carries the identity of the one that starts it for a moment.
+    On Python 3.11 a new thread has the identity of its parent for a moment.
     """
-    all_here = Barrier(_WORKERS + 1)
+    all_started = Barrier(_WORKERS + 1)
     for _ in range(_WORKERS):
-        _pool().submit(all_here.wait)
-    all_here.wait()
+        _pool().submit(all_started.wait)
+    all_started.wait()
 
 
 @cache
@@ -77,9 +78,9 @@ def _pool() -> ThreadPoolExecutor:
 
 
 def write_png(path: Path, header: PngHeader, bands: Iterator[Pixels]) -> None:
-    """Writes consecutive row bands, (rows, width, channels), to `path`, whole or not at all.
+    """Writes consecutive row bands, (rows, width, channels), to `path`; a file that cannot be finished is removed.
 
-    Raises E_ENCODE where the file cannot be written; what `bands` raises passes through.
+    Raises E_ENCODE if the file cannot be written, and any error that `bands` raises.
     """
     finished = False
     with _coded_errors():
@@ -96,21 +97,21 @@ def write_png(path: Path, header: PngHeader, bands: Iterator[Pixels]) -> None:
             with suppress(OSError):
                 path.unlink()
             with suppress(OSError):
-                file.close()  # on a full disk this fails once more
+                file.close()  # fails again on a full disk
 
 
 def _write_rows(file: BinaryIO, header: PngHeader, bands: Iterator[Pixels]) -> None:
     waiting: deque[Future[_Deflated]] = deque()
-    adler = 1  # of no bytes
+    adler = 1  # the Adler-32 of no bytes
     above = np.zeros((1, header.width, header.channels), np.uint8 if header.bits == 8 else np.uint16)
     rows_left = header.height
     _write(file, _chunk(b"IDAT", _ZLIB_HEADER))
-    # Cut anew, so that the file's bytes do not depend on how the rows came.
+    # Blocks of a fixed size, so that the file does not depend on the sizes of the bands.
     for block in recut(bands, max(_BLOCK // (header.width * header.channels * header.bits // 8), 1)):
         rows_left -= len(block)
         waiting.append(_pool().submit(_deflate, block, above))
         above = block[-1:].copy()
-        del block  # this frame stays alive while the network works
+        del block  # frees its memory while the next band is computed
         while len(waiting) > 2 * _WORKERS or (waiting and waiting[0].done()):
             adler = _write_block(file, _result(waiting.popleft()), adler)
     while waiting:
@@ -140,7 +141,7 @@ class _Deflated:
     data: bytes
     adler: int
     length: int
-    """Bytes before deflating."""
+    """Bytes before compression."""
 
 
 def _deflate(rows: Pixels, above: Pixels) -> _Deflated:
@@ -151,10 +152,10 @@ def _deflate(rows: Pixels, above: Pixels) -> _Deflated:
 
 
 def _filtered(rows: Pixels, above: Pixels) -> NDArray[np.uint8]:
-    """Rows as PNG stores them: the filter's number, then each byte less the mean of those left and above."""
+    """Rows as PNG stores them: the number of the filter, then each byte minus the mean of its left and upper ones."""
     height, _, channels = rows.shape
     pixel = channels * rows.itemsize
-    # Samples are big-endian in the file.
+    # PNG samples are big-endian.
     joined = np.concatenate([above, rows]).astype(rows.dtype.newbyteorder(">"), copy=False)
     raw = joined.view(np.uint8).reshape(height + 1, -1)
     up, current = raw[:-1], raw[1:]
@@ -162,13 +163,13 @@ def _filtered(rows: Pixels, above: Pixels) -> NDArray[np.uint8]:
     left[:, pixel:] = current[:, :-pixel]
     filtered = np.empty((height, raw.shape[1] + 1), np.uint8)
     filtered[:, 0] = _AVERAGE
-    # The mean rounded down, within 8 bit.
+    # The mean, rounded down, without leaving 8 bit.
     np.subtract(current, (left & up) + ((left ^ up) >> 1), out=filtered[:, 1:])
     return filtered
 
 
 def _result(future: Future[_Deflated]) -> _Deflated:
-    # Waiting on the future itself would take a lock, which a cancel could leave in disorder.
+    # future.result() waits on a lock, which a cancel could leave in a broken state.
     while not future.done():
         sleep(_POLL)
     return future.result()
@@ -180,7 +181,7 @@ def _write_block(file: BinaryIO, block: _Deflated, adler: int) -> int:
 
 
 def _joined_adler(first: int, second: int, second_length: int) -> int:
-    """The Adler-32 of two runs of bytes, from theirs: RFC 1950, section 8.2, taken apart."""
+    """The Adler-32 of two byte strings in a row, from the Adler-32 of each (follows from RFC 1950, section 8.2)."""
     low = (first & 0xFFFF) + (second & 0xFFFF) - 1
     high = (first >> 16) + (second >> 16) + second_length * ((first & 0xFFFF) - 1)
     return high % _ADLER_BASE << 16 | low % _ADLER_BASE

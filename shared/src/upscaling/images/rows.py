@@ -19,7 +19,7 @@ def with_alpha(pixels: Pixels, alpha: Pixels | None) -> Pixels:
 
 
 def recut(bands: Iterator[Pixels], rows: int) -> Iterator[Pixels]:
-    """The same consecutive rows in bands of `rows`, the last one shorter."""
+    """Yields the same rows in bands of `rows`; the last band may be shorter."""
     held: list[Pixels] = []
     missing = rows
     for band in bands:
@@ -30,15 +30,15 @@ def recut(bands: Iterator[Pixels], rows: int) -> Iterator[Pixels]:
         if len(rest):
             held.append(rest.copy())
             missing -= len(rest)
-        del band, rest  # this frame stays alive while the next band is made
+        del band, rest  # frees their memory while the next band is computed
     if held:
         yield np.concatenate(held)
 
 
 def collect(image: Image, size: Size, rows: Rows) -> Image:
-    """The rows as one picture of a size, with the channels, profile and resolution of `image`.
+    """Joins rows to a picture of a size, with the channels, profile and resolution of `image`.
 
-    Raises MemoryError where it does not fit, and E_ENCODE where rows are missing.
+    Raises MemoryError if it does not fit into memory, and E_ENCODE if rows are missing.
     """
     pixels: Pixels = np.empty((size.height, size.width, image.pixels.shape[2]), image.pixels.dtype)
     alpha: Pixels | None = None if image.alpha is None else np.empty((size.height, size.width), image.alpha.dtype)

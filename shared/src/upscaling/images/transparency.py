@@ -1,4 +1,4 @@
-"""Keeps alpha clean: no fringes from hidden colours, no haze in clear or opaque areas."""
+"""Prevents fringes from hidden colours, and keeps fully transparent and opaque areas exact."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import ROWS_AT_A_TIME, Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Border, Pixels
 
 _Floats = NDArray[np.float32]
 
-Border = Literal["edge", "wrap"]
-"""What lies around a picture, as numpy.pad names it."""
-# Pixels of the repetition that colours are also taken from. In binary 1010101, so that the picture's edge
-# lies inside a block of the pyramid on every level and colours cross it.
+# Pixels of the repetition on each side that colours are also taken from. 85 is 1010101 in binary: the edge of the
+# picture lies inside a block on every level of the pyramid, so colours cross it.
 _MARGINS: dict[Border, int] = {"edge": 0, "wrap": 85}
-_OF_TAKE: dict[Border, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
+_TAKE_MODES: dict[Border, Literal["clip", "wrap"]] = {"edge": "clip", "wrap": "wrap"}
 
 
 def is_flat(alpha: Pixels) -> bool:
@@ -25,10 +23,10 @@ def is_flat(alpha: Pixels) -> bool:
 
 
 def fill_hidden(pixels: Pixels, alpha: Pixels, border: Border = "edge") -> Pixels:
-    """The picture with the colours under zero alpha replaced by those of visible pixels nearby.
+    """Replaces the colours under zero alpha by the colours of visible pixels nearby.
 
-    pixels is (height, width, channels), alpha (height, width); border says as numpy.pad does what lies
-    around them. Visible pixels keep their values; where nothing is visible, everything becomes 0.
+    pixels is (height, width, channels), alpha is (height, width). Visible pixels keep their values. If nothing is
+    visible, all pixels become 0.
     """
     if not (alpha == 0).any():
         return pixels
@@ -43,8 +41,8 @@ def fill_hidden(pixels: Pixels, alpha: Pixels, border: Border = "edge") -> Pixel
 
 
 def _fill(pixels: Pixels, alpha: Pixels) -> None:
-    """Push-pull interpolation with alpha as weight (Gortler et al., The Lumigraph, 1996), in place."""
-    # The full-size level is never held as floats: it would be four times the picture.
+    """Push-pull interpolation in place, with alpha as weight (Gortler et al., The Lumigraph, 1996)."""
+    # The full-size level is not converted to floats, which need four times the memory of the picture.
     colour, weight = _halve(pixels, alpha)
     levels: list[tuple[_Floats, _Floats]] = []
     while weight.size > 1:
@@ -60,15 +58,14 @@ def _fill(pixels: Pixels, alpha: Pixels) -> None:
 
 
 def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, border: Border = "edge") -> Pixels:
-    """Rows of enlarged alpha, exact again where the input was clear or opaque.
+    """Sets rows of enlarged alpha to exactly 0 or full where the input is fully transparent or opaque.
 
-    rows is (rows, width × scale), from row first_row of the enlarged alpha on, which is negative in the
-    repetition above. A pixel counts as solid where its 3×3 neighbourhood in the input is all 0 or all full;
-    border says as numpy.pad does what lies around the input.
+    rows is (rows, width × scale) and begins at row first_row of the enlarged alpha, which is negative above a repeating
+    picture. A pixel is set if the 3×3 pixels around it in the input are all 0 or all full.
     """
     sources = np.arange(first_row, first_row + len(rows)) // scale
     top, bottom = sources[0], sources[-1]
-    around = np.take(alpha, range(top - 1, bottom + 2), axis=0, mode=_OF_TAKE[border])
+    around = np.take(alpha, range(top - 1, bottom + 2), axis=0, mode=_TAKE_MODES[border])
     around = np.pad(around, ((0, 0), (1, 1)), mode=border)
     full = np.iinfo(alpha.dtype).max
     rows = rows.copy()
@@ -79,7 +76,7 @@ def restore_solid(rows: Pixels, alpha: Pixels, first_row: int, scale: int, borde
 
 
 def _halve(colour: Any, weight: Any) -> tuple[_Floats, _Floats]:
-    """Weighted means of 2×2 blocks, and the mean weight of each."""
+    """The weighted mean and the mean weight of each block of 2×2 pixels."""
     height, width = weight.shape
     total = np.zeros(((height + 1) // 2, (width + 1) // 2), np.float32)
     weighted = np.zeros((*total.shape, colour.shape[2]), np.float32)
@@ -98,6 +95,6 @@ def _doubled(coarse: _Floats, shape: tuple[int, ...]) -> _Floats:
 
 
 def _neighbourhood_all(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether a pixel and its neighbours are all set; without the outermost rows and columns."""
+    """Whether a pixel and its eight neighbours are all set, for all but the outermost rows and columns."""
     rows = mask[:-2] & mask[1:-1] & mask[2:]
     return rows[:, :-2] & rows[:, 1:-1] & rows[:, 2:]

@@ -8,27 +8,27 @@ from typing import Any
 
 from upscaling.errors import Code, UpscalingError
 
-# pyvips makes its operations at run time, so there is nothing for a type checker to read.
+# pyvips creates its operations at run time, so type checkers cannot see them.
 pyvips: Any = import_module("pyvips")
 
-# Loaders that libvips itself does not hold safe for untrusted files stay shut.
+# Disables loaders that libvips marks as unsafe for untrusted files.
 pyvips.block_untrusted_set(True)
-# The operation cache answers with the old picture when a path is used again.
+# The operation cache would return the old picture for a path that is used again.
 pyvips.cache_set_max(0)
-# The log handler is a Python callback, which swallows a cancel that hits the thread it runs on.
+# The log handler is a Python callback. A cancel that arrives while it runs would be lost.
 pyvips._remove_log_handler()
 
 
 def _text(pointer: Any) -> str:
-    """A message of libvips; it may quote any bytes of a file."""
+    """A message of libvips, which may contain any bytes from a file."""
     return pyvips.ffi.string(pointer).decode("utf-8", errors="replace")
 
 
-# pyvips decodes strictly, and fails before it has cleared the text: every later error would fail as well.
+# pyvips decodes strictly, and fails before it clears the error text, so that every later error would fail too.
 _error_module: Any = import_module("pyvips.error")
 _error_module._to_string = _text
 
-# libvips has one class for all errors; these are its own words, libjpeg's, libwebp's, libtiff's and libheif's.
+# libvips has one class for all errors, so they are told apart by the texts of libvips and its format libraries.
 _BEYOND_A_LIMIT = re.compile(r"security limit|is beyond the \d+ byte limit", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(
     "out of memory|insufficient memory|failed to allocate|memory allocation error", re.IGNORECASE
@@ -36,24 +36,25 @@ _OUT_OF_MEMORY = re.compile(
 
 
 def refuse_known_error(error: Exception) -> None:
-    """Raises E_TOO_LARGE where an error of libvips speaks of a limit, E_MEMORY where an allocation failed."""
-    # libheif calls the first a failed allocation, too.
+    """Raises E_TOO_LARGE if libvips reports an exceeded limit, and E_MEMORY if an allocation failed."""
+    # Limits come first: libheif reports them as failed allocations as well.
     if _BEYOND_A_LIMIT.search(str(error)):
         raise UpscalingError(
             Code.TOO_LARGE,
-            "the file claims larger parts than are read from a stranger's. Save it anew, as PNG or JPEG.",
+            "the file exceeds a security limit of the decoder. Save it again, as PNG or JPEG.",
         ) from error
     if _OUT_OF_MEMORY.search(str(error)):
         raise UpscalingError(
-            Code.MEMORY, "memory ran out while the picture was read or written. Send or ask for a smaller one."
+            Code.MEMORY,
+            "memory ran out while the picture was read or written. Send a smaller one, or ask for a smaller result.",
         ) from error
 
 
 def forget_errors() -> None:
-    """Clears libvips' error text, to which what succeeded in the end has added as well."""
+    """Clears the error text of libvips, which operations that succeeded may also have written to."""
     pyvips.vips_lib.vips_error_clear()
 
 
 def error_text() -> str:
-    """What libvips and its libraries have said since the last error, warnings included."""
+    """The errors and warnings of libvips and its libraries since `forget_errors`."""
     return _text(pyvips.vips_lib.vips_error_buffer())

@@ -1,4 +1,4 @@
-"""Computing again in a wider type if the fast one gives NaN or infinity."""
+"""Computes again in a wider type if the fast one gives NaN or infinity."""
 
 from __future__ import annotations
 

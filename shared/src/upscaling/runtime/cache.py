@@ -8,11 +8,11 @@ from typing import Protocol, TypeVar, cast
 
 
 class Sized(Protocol):
-    """A model that knows its size in memory."""
+    """A loaded model with its size in memory."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all its tensors."""
+        """Bytes of all its tensors, for example from `footprint`."""
         ...
 
 
@@ -30,7 +30,7 @@ class ModelCache:
         """The model used last is kept even if it is larger than most_bytes."""
         self._most_bytes = most_bytes
         self._models: dict[Hashable, Sized] = {}  # in the order of their last use
-        self._lock = RLock()  # reentrant: a model may be made from others
+        self._lock = RLock()  # reentrant: building a model may get others
 
     def get(self, key: Hashable, build: Callable[[], _Model]) -> _Model:
         """The model of a key; `build` loads it if it is not in the cache."""
@@ -48,7 +48,18 @@ class ModelCache:
         """Bytes of all models in the cache."""
         return sum(model.nbytes for model in self._models.values())
 
+    def make_room(self, nbytes: int) -> bool:
+        """Drops the least recently used models until so many bytes more fit; whether any was dropped.
+
+        A `build` calls it where memory has no room for a model beside those that it will push out.
+        """
+        with self._lock:
+            before = len(self._models)
+            while self._models and self.nbytes + nbytes > self._most_bytes:
+                del self._models[next(iter(self._models))]
+            return len(self._models) < before
+
     def _make_room(self) -> None:
-        # Counted at every use: a cancel may have interrupted the last one before this.
+        # At every use, because a cancel may have interrupted the last one before this step.
         while len(self._models) > 1 and self.nbytes > self._most_bytes:
             del self._models[next(iter(self._models))]

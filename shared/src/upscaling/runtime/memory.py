@@ -1,4 +1,4 @@
-"""Telling that memory ran out, and giving back what can be given."""
+"""Detects that memory ran out, and returns freed memory to the system."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 
 from upscaling.errors import Code, UpscalingError
 
-# torch has no class of its own for these: what its CPU allocator says (c10/core/impl/alloc_cpu.cpp), the C++
-# library's exception, what CUDA and its libraries answer where they allocate without torch's allocator, and OpenCV.
+# torch has no exception class for these. They come from its CPU allocator (c10/core/impl/alloc_cpu.cpp), from the C++
+# library, from CUDA libraries that allocate without torch's allocator, and from OpenCV.
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "std::bad_alloc",
@@ -36,9 +36,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 _MALLOC_TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 _MALLOPT = getattr(ctypes.CDLL(None), "mallopt", None)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_LARGEST_KEPT = 32 << 20  # bytes, the most that glibc takes
+_LARGEST_KEPT = 32 << 20  # bytes, the maximum in glibc
 _MOST_KEPT = 1 << 30  # bytes
-_KEPT_BY_DEFAULT = 128 << 10  # bytes, of one allocation and in all
+_KEPT_BY_DEFAULT = 128 << 10  # bytes, the default of both values in glibc
 
 
 @contextmanager
@@ -53,17 +53,17 @@ def memory_errors_coded(what: str, remedy: str = "Ask for a smaller one.") -> Ge
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep what tiles free for the next ones, until `give_back`; where it is not glibc, nothing."""
-    # Else each feature map is mapped anew, and its page faults take a tenth of the time.
+    """Makes glibc keep freed memory for the next tiles, until `give_back`; other C libraries do not change."""
+    # Otherwise each feature map gets new pages, and the page faults take a tenth of the time.
     _set_kept(_LARGEST_KEPT, _MOST_KEPT)
 
 
 def give_back() -> None:
-    """Gives the system back what the C library holds of freed memory; where it is not glibc, nothing."""
-    # Cog's threads receive the next request. What they free would be kept as well, and malloc_trim leaves the end of
-    # every thread's heap but the main one's.
+    """Returns the freed memory that glibc keeps to the system; other C libraries do not change."""
+    # The defaults are needed again because Cog's threads receive the next request. Memory that they free would be kept,
+    # and malloc_trim does not return the end of their heaps.
     _set_kept(_KEPT_BY_DEFAULT, _KEPT_BY_DEFAULT)
-    # Tiles of many shapes leave the heap in pieces: it grew with every new size of picture.
+    # Tiles of many shapes fragment the heap: without this it grew with every new picture size.
     if _MALLOC_TRIM is not None:
         _MALLOC_TRIM(0)
 
@@ -75,6 +75,6 @@ def _set_kept(largest: int, most: int) -> None:
 
 
 def release(device: torch.device) -> None:
-    """Gives a GPU's cached, unused blocks back, so that a smaller tile finds room in one piece."""
+    """Frees the unused cached blocks of a GPU, so that a smaller tile finds contiguous memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from time import monotonic
+from typing import cast
 
-Figure = int | float | str
+Figure = int | float | str | Sequence[Mapping[str, object]]
 
 _INTERVAL = 1.0  # seconds before the first line and between two
 
@@ -24,21 +25,21 @@ class Progress:
     def __init__(
         self, show: Callable[[float], object] = _say_nothing, figures: dict[str, Figure] | None = None
     ) -> None:
-        """show is called with every larger share."""
+        """show is called with each new share."""
         self.share = 0.0
         self.figures: dict[str, Figure] = {} if figures is None else figures
-        """Metrics of the work by name; parts share them."""
+        """Metrics of the work, by name; all parts have the same dictionary."""
         self._show = show
 
     def reach(self, share: float) -> None:
-        """Reports the share that is done. A smaller one than before, from work that starts again, is ignored."""
+        """Reports the share that is done. A smaller share than before, from work that starts again, is ignored."""
         share = min(share, 1.0)
         if share > self.share:
             self.share = share
             self._show(share)
 
     def split(self, *weights: float) -> tuple[Progress, ...]:
-        """A part for each weight, whose share counts by its weight."""
+        """One progress for each weight; together they make up this one."""
         shares = [0.0] * len(weights)
 
         def part(index: int) -> Progress:
@@ -52,14 +53,14 @@ class Progress:
         return tuple(map(part, range(len(weights))))
 
     def count(self, name: str, more: int = 1) -> None:
-        """Adds to a metric that is a count, from 0 on."""
-        self.figures[name] = int(self.figures.get(name, 0)) + more
+        """Adds to a metric that is a count and starts at 0."""
+        self.figures[name] = cast(int, self.figures.get(name, 0)) + more
 
 
 class ProgressLines:
-    """Writes progress to standard error, at most a line per second.
+    """Writes progress to standard error, at most one line per second.
 
-    It uses no lock: a cancel can leave the lock of tqdm held, and then the next request waits forever.
+    It uses no lock. tqdm does: if a cancel leaves its lock held, the next request waits forever.
     """
 
     def __init__(self, name: str) -> None:
@@ -74,4 +75,4 @@ class ProgressLines:
         self._next_line = now + _INTERVAL
         passed = now - self._started
         left = passed * (1 / share - 1)
-        sys.stderr.write(f"{self._name}: {share:.0%}, {passed:.0f} s so far, about {left:.0f} s to go\n")
+        sys.stderr.write(f"{self._name}: {share:.0%}, {passed:.0f} s elapsed, about {left:.0f} s left\n")

@@ -1,6 +1,6 @@
-"""Refuses connections to private addresses: clients choose URLs, and the server may be inside a network.
+"""Refuses connections to private addresses, because clients choose URLs and the server may be inside a network.
 
-Downloads, including redirects, run in the worker's own Python process.
+Downloads run in the Python process of the worker, so an audit hook sees all connections, also those of redirects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import cast
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights.trusted import is_trusted
 
-_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all that IANA has given out of IPv6
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # all IPv6 addresses that IANA has allocated so far
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -34,11 +34,11 @@ def is_global(host: str) -> bool:
     try:
         address: _Address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False  # a name: what it resolves to could change before the connection
+        return False  # a host name, which could resolve to another address when the connection is made
     if isinstance(address, ipaddress.IPv6Address):
         address = _unwrapped(address)
     if isinstance(address, ipaddress.IPv6Address) and address not in _GLOBAL_UNICAST:
-        return False  # retired and translating ranges, which Python does not all hold for private
+        return False  # includes obsolete and translation ranges that Python does not treat as private
     return address.is_global and not address.is_multicast
 
 
@@ -58,6 +58,6 @@ def _check(event: str, arguments: tuple[object, ...]) -> None:
     if not is_global(host):
         raise UpscalingError(
             Code.INPUT,
-            f"the URL leads to {host}, which is not an address of the public internet; send the picture itself,"
-            " or set UPSCALING_PRIVATE_URLS=1 where callers are trusted.",
+            f"the URL leads to {host}, which is not a public address; send the picture itself,"
+            " or set UPSCALING_PRIVATE_URLS=1 if all clients are trusted.",
         )

@@ -1,7 +1,7 @@
 """Reads the input picture from a data URL, or downloads it.
 
-Cog would do this before `run`, but without limits, without a way to cancel, with files that stay and errors from its
-libraries. Python's cache of split URLs would also keep the last 128 data URLs.
+Cog can do this before `run`, but without limits and without a way to cancel. It also leaves files behind, passes errors
+of its libraries to clients, and keeps the last 128 data URLs in Python's cache of parsed URLs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.images import Limits
 from upscaling.values import shown
 
-FETCHED_WITHIN = 120.0  # seconds, redirects included
-_SILENT_FOR = 10.0  # seconds, as Cog's own; the longest that a cancel can wait
+FETCHED_WITHIN = 120.0  # seconds, including redirects
+_SILENT_FOR = 10.0  # seconds, as in Cog; a cancel waits at most this long
 _MOST_REDIRECTS = 5
-_PART = 1 << 18  # bytes written at a time
+_PART = 1 << 18  # bytes that are written at a time
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def received(image: object, folder: Path) -> Generator[Path]:
         yield path
     finally:
         path.unlink(missing_ok=True)
-        # What requests splits URLs with keeps the last 128, whatever their length.
+        # The URL parser of Python, which requests uses, keeps the last 128 URLs of any length.
         urllib.parse.clear_cache()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]  not in typeshed
 
 
@@ -80,13 +80,13 @@ def _write(path: Path, parts: Generator[bytes], most: int) -> None:
                 if written > most:
                     raise UpscalingError(
                         Code.TOO_LARGE,
-                        f"the file is larger than {most >> 20} MiB, the most for a picture within the limit."
+                        f"the file is larger than {most >> 20} MiB, the limit for input files."
                         " Send a smaller one, or raise UPSCALING_MAX_INPUT_MP.",
                     )
                 file.write(part)
     except OSError as error:
         raise UpscalingError(
-            Code.ENCODE, f"the picture cannot be kept on the server ({error.strerror}). Is its disk full?"
+            Code.ENCODE, f"the picture cannot be written to the server's disk ({error.strerror}). Is it full?"
         ) from error
 
 
@@ -116,11 +116,11 @@ def _fetched(url: str) -> Generator[bytes]:
     except requests.Timeout as error:
         raise _unfetched(f"{address} did not answer in time") from error
     except ValueError as error:
-        raise _unfetched(f"{address} is none that can be fetched from") from error
+        raise _unfetched(f"{address} is not a valid URL") from error
     except requests.exceptions.ChunkedEncodingError as error:
-        raise _unfetched(f"{address} broke off") from error
-    except (OSError, urllib3.exceptions.HTTPError) as error:  # those of requests are of the first kind
-        raise _unfetched(f"{address} cannot be reached, or did not send all of it in time") from error
+        raise _unfetched(f"{address} closed the connection too early") from error
+    except (OSError, urllib3.exceptions.HTTPError) as error:  # errors of requests are OSErrors
+        raise _unfetched(f"{address} cannot be reached, or did not send the whole file in time") from error
 
 
 def _answered(session: _Session, url: str, address: str) -> requests.Response:
@@ -143,7 +143,7 @@ def _unfetched(what: str) -> UpscalingError:
 
 
 class _Session(requests.Session):
-    """Follows no redirects: requests would read the whole body of each, of any length."""
+    """Does not follow redirects, because requests reads the whole body of each one, of any length."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         return None
@@ -154,7 +154,7 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    """Stops reading at a deadline: the timeouts of requests start again with each byte."""
+    """Stops reading at a deadline, because the timeout of requests starts again with every byte."""
 
     def __init__(self, deadline: float) -> None:
         super().__init__()

@@ -18,16 +18,16 @@ class Output:
     scale: float = 4.0
     """Output size over input size, above 0 and at most 10."""
     width: int | None = None
-    """Pixels; overrides `scale`. With only one of width and height, the other follows the aspect."""
+    """Pixels; overrides `scale`. With only one of width and height, the other follows from the aspect ratio."""
     height: int | None = None
     format: str = "png"
     quality: int = 95
-    """1–100, for formats that have one."""
+    """1–100, for JPEG and WebP."""
 
     def checked(self, limits: Limits) -> Output:
         """The values in their declared types; raises E_INPUT and E_TOO_LARGE for invalid ones."""
         if not isinstance(self.format, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
-            raise UpscalingError(Code.INPUT, f"output_format is {shown(self.format)}; take one of its names.")
+            raise UpscalingError(Code.INPUT, f"output_format is {shown(self.format)}; take a text such as png.")
         if not 0 < number("scale", self.scale) <= LARGEST_SCALE:
             raise UpscalingError(
                 Code.INPUT, f"scale is {shown(self.scale)}; take a factor above 0 and up to {LARGEST_SCALE:g}."
@@ -55,9 +55,9 @@ def _side(name: str, value: float | None, limits: Limits) -> int | None:
         return None
     pixels = whole(name, value)
     if pixels < 1:
-        raise UpscalingError(Code.INPUT, f"{name} is {shown(pixels)}; take a number from 1 on, or leave it out.")
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(pixels)}; take 1 or more, or leave it out.")
     if pixels > limits.output_megapixels * MEGAPIXEL:
         raise UpscalingError(
-            Code.TOO_LARGE, f"{name} is {shown(pixels)}; the result has {limits.output_megapixels:g} MP at most."
+            Code.TOO_LARGE, f"{name} is {shown(pixels)}; the result can have at most {limits.output_megapixels:g} MP."
         )
     return pixels

@@ -16,7 +16,7 @@ from upscaling.images import (
     PngHeader,
     Rows,
     Size,
-    check_output,
+    check_format,
     collect,
     decode,
     encode,
@@ -32,16 +32,15 @@ from upscaling.serving.output import Output
 _Item = TypeVar("_Item")
 
 Work = Callable[[Image, Size, Progress], Iterable[Rows]]
-"""What a model does with a picture: it yields the rows of the result at a size.
+"""What a model does with a picture. It yields the rows of the result, at a size.
 
-A model can yield them several times, in the fastest type first: if rows raise E_NONFINITE, the result is written again
-from the next ones. Most yield once.
+It can yield several results, in the fastest type first: if the rows of one raise E_NONFINITE, the next one is used.
 """
 Record = Callable[[str, Figure], None]
 
 
 def as_it_is(image: Image) -> Image:
-    """The picture unchanged, for models that accept any."""
+    """Returns the picture unchanged, for models that accept any picture."""
     return image
 
 
@@ -57,14 +56,14 @@ def process(
     """Processes the picture in `source` and writes the result to a new file output.<ext> in `folder`.
 
     record receives metrics by name. prepare converts the decoded picture to one that the work accepts; the result has
-    its channels, profile and resolution. The output and the file's header are checked before the picture is decoded.
+    the same channels, profile and resolution. The output and the header of the file are checked before decoding.
     """
     limits = Limits.from_environment()
     output = output.checked(limits)
     header = probe(source, limits)
     size = output.size(header.width, header.height)
     limits.check_output(size.width, size.height, header.width, header.height)
-    path = folder / f"output.{check_output(output.format, output.quality, size.width, size.height)}"
+    path = folder / f"output.{check_format(output.format, output.quality, size.width, size.height)}"
     for name, (width, height) in (("input", (header.width, header.height)), ("output", size)):
         record(f"{name}_width", width)
         record(f"{name}_height", height)
@@ -77,7 +76,8 @@ def process(
 
             started, computing = perf_counter(), _Stopwatch()
             write = partial(_write, path, image, size, output, computing)
-            first_finite(work(image, size, progress), write)
+            # Also around the attempts: some models compute before they have rows.
+            first_finite(computing.around(iter(work(image, size, progress))), write)
             record("seconds_computing", round(computing.seconds, 4))
             record("seconds_encoding", round(perf_counter() - started - computing.seconds, 4))
     finally:
@@ -115,4 +115,4 @@ class _Stopwatch:
             if item is None:
                 return
             yield item
-            del item  # this frame stays alive while the next one is made
+            del item  # frees its memory while the next one is made

@@ -22,10 +22,10 @@ from upscaling.serving.workspace import Workspace
 
 @dataclass(frozen=True)
 class Server:
-    """What all requests to a server share."""
+    """The state that all requests to a server share."""
 
     model: str
-    """The Cog project, named in progress lines."""
+    """The name of the Cog project, for progress lines."""
     workspace: Workspace
     device: torch.device
 
@@ -46,13 +46,13 @@ class Server:
 def start(model: str, path: type[Path]) -> Server:
     """Sets up logging, the device, the guard against private addresses and the PNG writer's threads.
 
-    path is Cog's class of paths, which no longer reads URLs afterwards. Raises E_INPUT for invalid environment
-    variables, and E_DEVICE if UPSCALING_DEVICE is not usable.
+    path is Cog's class of paths, which is changed so that it does not download URLs. Raises E_INPUT for invalid
+    environment variables, and E_DEVICE if UPSCALING_DEVICE is not usable.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     Limits.from_environment()
     device = choose_device()
-    choose_dtype(device)  # fails now instead of in the first request
+    choose_dtype(device)  # an invalid value fails now, not in the first request
     refuse_private_addresses()
     keep_unread(path)
     start_threads()

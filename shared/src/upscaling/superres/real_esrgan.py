@@ -1,4 +1,4 @@
-"""Real-ESRGAN: its own inputs, and its work for the pipeline."""
+"""The inputs of the model real-esrgan, and its work for the pipeline."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class Options:
     """The inputs that other models do not have."""
 
     network: str
-    """Its name in the catalogue; the input is called `model`."""
+    """The name of the network in the catalogue; the input is called `model`."""
     denoise_strength: float | None = None
-    """0–1, for a network with a twin only; None is 0.5 there."""
+    """0–1, only for networks in `TWINS`; None is 0.5 for these."""
     second_pass: bool = False
-    """Whether the network runs again on its own result if that is smaller than the requested size."""
+    """Whether the network runs again on its result if that is smaller than the requested size."""
     seamless: bool = False
-    """Whether the picture continues with itself on all sides."""
+    """Whether the picture repeats on all sides."""
     tile_size: int = 0
-    """Side in pixels of the input, 32–2048; 0 is automatic."""
+    """Side of the tiles in pixels of the input, 32–2048; 0 is automatic."""
 
 
 def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progress], Iterator[Rows]]:
-    """The work for `Server.predict`; raises E_INPUT for invalid options."""
+    """Checks the options and returns the work for `Server.predict`; raises E_INPUT for invalid options."""
     if not isinstance(options.network, str):  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
-        raise UpscalingError(Code.INPUT, f"model is {shown(options.network)}; take one of its names.")
+        raise UpscalingError(Code.INPUT, f"model is {shown(options.network)}; take the name of a network.")
     strength = options.denoise_strength
     if strength is not None and not 0 <= number("denoise_strength", strength) <= 1:
         raise UpscalingError(Code.INPUT, f"denoise_strength is {shown(strength)}; take 0 to 1, or leave it out.")

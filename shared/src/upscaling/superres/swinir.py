@@ -1,4 +1,4 @@
-"""SwinIR: its own inputs, its tasks, and its work for the pipeline."""
+"""The inputs and tasks of the model swinir, and its work for the pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class TaskType(StrEnum):
-    """The tasks, by the names of the input's choices."""
+    """The choices of the input `task_type`."""
 
     LARGE = "Real-World Image Super-Resolution-Large"
     MEDIUM = "Real-World Image Super-Resolution-Medium"
@@ -28,7 +28,7 @@ class TaskType(StrEnum):
 
 
 NOISES = (15, 25, 50)
-"""Standard deviations of the noise, in 255ths of the range, that there are networks for."""
+"""Standard deviations of the noise that there are networks for, on a scale where white is 255."""
 JPEG_QUALITIES = (10, 20, 30, 40)
 
 
@@ -42,14 +42,17 @@ class Options:
     jpeg: int = 40
     """One of JPEG_QUALITIES; only used by JPEG reduction."""
     tile_size: int = 0
-    """Side in pixels of the input, 32–2048; 0 is automatic."""
+    """Side of the tiles in pixels of the input, 32–2048; 0 is automatic."""
 
 
 def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progress], Iterator[Rows]]:
-    """The work for `Server.predict`, on `prepared` pictures; raises E_INPUT for invalid options."""
+    """Checks the options and returns the work for `Server.predict`, which accepts pictures from `prepared`.
+
+    Raises E_INPUT for invalid options.
+    """
     tile_side = whole_of_64_bits("tile_size", options.tile_size)
     check_tile_size(tile_side)
-    # Both, so that invalid options are refused now: the picture is not decoded yet.
+    # Both networks, because the picture is not decoded yet and invalid options are to be refused now.
     of_colour, of_grey = (upscalers.get(network(options, is_grey)) for is_grey in (False, True))
 
     def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
@@ -59,22 +62,22 @@ def work(options: Options, upscalers: Upscalers) -> Callable[[Image, Size, Progr
 
 
 def prepared(options: Options, image: Image) -> Image:
-    """The picture as the task accepts it: converted to grey if its networks only accept grey."""
+    """The picture, converted to grey if the networks of the task accept only grey."""
     if image.is_grey or options.task_type != TaskType.DENOISE_GREY:
         return image
-    logger.info("The picture is in colour and %s takes grey only: it is converted to grey.", options.task_type)
+    logger.info("%s accepts only grey. The picture is converted to grey.", options.task_type)
     return in_grey(image)
 
 
 def own_scale(task_type: str) -> int:
-    """The factor by which a task's networks enlarge."""
+    """The factor by which the networks of a task enlarge."""
     return 4 if task_type in (TaskType.LARGE, TaskType.MEDIUM) else 1
 
 
 def network(options: Options, is_grey: bool) -> str:
-    """The catalogue's name of the network for a task and a picture that is grey or in colour.
+    """The name of the network in the catalogue for a task and for a grey or coloured picture.
 
-    Raises E_INPUT for a task, noise or quality that there is no network for.
+    Raises E_INPUT if there is no network for the task, noise or quality.
     """
     match options.task_type:
         case TaskType.LARGE:

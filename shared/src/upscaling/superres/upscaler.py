@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from upscaling.images import Image, Rows, Size, collect
-from upscaling.images.image import Pixels
-from upscaling.images.transparency import Border, fill_hidden, is_flat
+from upscaling.images.image import Border, Pixels
+from upscaling.images.transparency import fill_hidden, is_flat
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
@@ -25,13 +25,13 @@ class Upscaler:
     """One network for any number of pictures, also at the same time."""
 
     load: Callable[[torch.dtype], Network]
-    """Returns the network in a type or a wider one; called for every picture, so it should cache."""
+    """Loads the network in a type or a wider one. It is called for every picture, so it should keep the network."""
     dtype: torch.dtype
-    """The fast type, for 8 bit pictures. 16 bit ones take fp32: bf16 holds 8 significant bits, fp16 11."""
+    """The fast type, for 8 bit pictures. 16 bit needs fp32: bf16 has 8 significant bits, fp16 has 11."""
     passes: int = 1
-    """How often the network may run: again on its result only if both sides of that are smaller than the target's."""
+    """How often the network may run. It runs again on its result only if both sides are smaller than the target."""
     border: Border = "edge"
-    """What lies around a picture: nothing, or the picture again ("wrap"), so that results tile without a seam."""
+    """With "wrap", results can be repeated without seams."""
 
     def dtype_for(self, image: Image) -> torch.dtype:
         """The type that a picture is computed in."""
@@ -45,13 +45,13 @@ class Upscaler:
             return first_finite(attempts, partial(collect, image, size))
 
     def attempts(self, image: Image, size: Size, tile: TileSize, progress: Progress) -> Iterator[Rows]:
-        """Yields the rows of the result in the fast type, then those in fp32 if that is another, for `first_finite`.
+        """Yields the result as rows, computed in the fast type and then, if that is another type, in fp32.
 
-        The network enlarges by its own factor, and Lanczos resamples to the size. Alpha is enlarged by the same
-        network, unless it is flat or the network does not enlarge; colours under zero alpha do not affect the result.
-        If a value is not finite, all rows have to be computed again: only a part would make the result depend on the
-        tiles. The rows raise E_MEMORY and E_NONFINITE, and E_INPUT for a seamless picture of a size that the network
-        pads.
+        The second one is for `first_finite`: if a value is not finite, all rows are computed again, because a result
+        in mixed types would depend on the tiles. The network enlarges by its own factor, and Lanczos resamples to the
+        size. Alpha is enlarged by the same network, unless it is flat or the network does not enlarge. Colours under
+        zero alpha do not affect the result. The rows raise E_MEMORY and E_NONFINITE, and E_INPUT for a seamless
+        picture with a size that the network would have to pad.
         """
         fast = self.dtype_for(image)
         yield self._rows(image, size, tile, progress, fast)
@@ -81,14 +81,14 @@ class Upscaler:
             colour = enlargement.computed(pixels, of_colour)
             if network.scale > 1:
                 alpha = enlargement.restored(enlargement.computed(image.alpha[..., None], of_alpha), image.alpha)
-            else:  # a network that restores colours has nothing to mend in alpha
+            else:  # denoising and JPEG repair leave alpha unchanged
                 alpha = enlargement.unchanged(image.alpha[..., None])
             yield from _side_by_side(enlargement.resized(colour), enlargement.resized(alpha))
 
     def _passes(self, network: Network, size: tuple[int, int], target: tuple[int, int]) -> int:
-        """One more where the result is below the target in both directions: then it is smaller than the target."""
+        """One more as long as the result is smaller than the target on both sides."""
         passes = 1
-        # A network that enlarges nothing leaves the result below the target for ever.
+        # The result of a network that does not enlarge would always be smaller.
         while (
             network.scale > 1
             and passes < self.passes
@@ -99,7 +99,7 @@ class Upscaler:
 
 
 def _side_by_side(colour: Iterator[Pixels], alpha: Iterator[Pixels]) -> Iterator[tuple[Pixels, Pixels]]:
-    """Pairs rows of two streams whose bands need not begin at the same rows."""
+    """Pairs the rows of two streams, which may have bands of different heights."""
     held_colour, held_alpha = next(colour), next(alpha)
     while True:
         count = min(len(held_colour), len(held_alpha))

@@ -1,4 +1,4 @@
-"""The upscalers of one model by the names of their networks, which are loaded at their first use."""
+"""The upscalers of a model, by the names of their networks, which are loaded at their first use."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from upscaling.superres.upscaler import Upscaler
 from upscaling.values import shown
 
 TWINS = {"realesr-general-x4v3": "realesr-general-wdn-x4v3"}
-"""Networks of the same shape that denoise less, whose weights can be mixed in."""
+"""Networks with a twin of the same shape that denoises less. `denoise_strength` interpolates between the two."""
 USUAL_DENOISE_STRENGTH = 0.5  # inference_realesrgan.py of Real-ESRGAN
 _MOST_KEPT = 192 << 20  # bytes: in fp32 all networks of Real-ESRGAN, or SwinIR's Large and one other
 
 
 @dataclass(frozen=True)
 class _State:
-    """Weights as they are in the file, kept for mixing."""
+    """The weights in a file, kept for interpolation."""
 
     tensors: dict[str, torch.Tensor]
     source: str
@@ -44,19 +44,19 @@ class Upscalers:
     """Gives requests their upscalers, and keeps networks loaded between requests."""
 
     model: str
-    """The Cog project, as the catalogue names it."""
+    """The name of the Cog project in the catalogue."""
     baked: Path
-    """The folder where weights are looked for first."""
+    """The folder with the weights in the image; they are searched here first."""
     device: torch.device
     cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
 
     def get(self, name: str, denoise_strength: float | None = None) -> Upscaler:
         """The upscaler of a network that clients can choose.
 
-        denoise_strength is 0–1, from the twin that denoises less to the network itself; None is 0.5 where
-        the network has a twin. Raises E_INPUT for another name, and for a strength where there is no twin.
+        denoise_strength is 0–1, from the twin that denoises less to the network itself; None is 0.5 for a network with
+        a twin. Raises E_INPUT for other names, and for a strength if the network has no twin.
         """
-        entries = {entry.name: entry for entry in weights.of_model(self.model)}
+        entries = {entry.name: entry for entry in weights.of_model(self.model, "superres")}
         names = [known for known in entries if known not in TWINS.values()]
         if name not in names:
             raise UpscalingError(Code.INPUT, f"there is no network {shown(name)}; there are {', '.join(names)}.")
@@ -64,7 +64,7 @@ class Upscalers:
         dtype = choose_dtype(self.device)
         if twin is None and denoise_strength is not None:
             raise UpscalingError(
-                Code.INPUT, f"denoise_strength is {denoise_strength}, and {name} has none. Leave it out."
+                Code.INPUT, f"denoise_strength is {denoise_strength}, but {name} has no such setting. Leave it out."
             )
         strength = USUAL_DENOISE_STRENGTH if denoise_strength is None else denoise_strength
         if twin is None or strength == 1:

@@ -1,7 +1,18 @@
 """Weights of networks: one catalogue, verified downloads, safetensors on disk."""
 
 from upscaling.weights.catalogue import Entry, File, entry, of_model
-from upscaling.weights.store import Weights, cache_folder, ensure, load, put, state_dict
+from upscaling.weights.store import (
+    Weights,
+    cache_folder,
+    ensure,
+    load,
+    metadata,
+    put,
+    shapes,
+    source,
+    state_dict,
+    tensors,
+)
 
 __all__ = [
     "Entry",
@@ -11,7 +22,11 @@ __all__ = [
     "ensure",
     "entry",
     "load",
+    "metadata",
     "of_model",
     "put",
+    "shapes",
+    "source",
     "state_dict",
+    "tensors",
 ]

@@ -1,4 +1,4 @@
-"""python -m upscaling.weights MODEL FOLDER [NETWORK …]: puts a model's weights into a folder."""
+"""Downloads the weights of a model into a folder: python -m upscaling.weights MODEL FOLDER [NETWORK …]."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from upscaling.weights import Entry, entry, of_model, put
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fetches all networks of the model, or those named; says which failed or were left out; 0 if none failed."""
-    parser = ArgumentParser(prog="python -m upscaling.weights", description="Puts a model's weights into a folder.")
+    """Downloads the named networks or all of the model, and reports each of them; returns 0 if none failed."""
+    parser = ArgumentParser(
+        prog="python -m upscaling.weights", description="Downloads the weights of a model into a folder."
+    )
     parser.add_argument("model")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("networks", nargs="*", help="all of the model where none is named")
-    parser.add_argument(
-        "--verified-only", action="store_true", help="leave out those that nobody has published a checksum of"
-    )
+    parser.add_argument("networks", nargs="*", help="default: all networks of the model")
+    parser.add_argument("--verified-only", action="store_true", help="skip networks without a published checksum")
     options = parser.parse_args(arguments)
     names: list[str] = options.networks or [wanted.name for wanted in of_model(options.model)]
     there = failed = 0
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             wanted = entry(name)
             if options.verified_only and not wanted.is_verifiable:
-                sys.stderr.write(f"{name} is left out: not all of its files have a published checksum.\n")
+                sys.stderr.write(f"{name} is skipped: not all of its files have a published checksum.\n")
                 continue
             folder = put(wanted, options.folder)
             there += 1

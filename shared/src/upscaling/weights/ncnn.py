@@ -1,7 +1,7 @@
-"""ncnn's model files to torch's names: only the layers that RRDBNet and SRVGGNetCompact are made of.
+"""Converts ncnn files of RRDBNet and SRVGGNetCompact to state dicts of torch.
 
-Format: github.com/Tencent/ncnn, docs/developer-guide/param-and-model-file-structure.md. Convolution
-weights are stored as fp16 behind a flag, padded to 4 bytes; biases and PReLU slopes as fp32.
+Format: github.com/Tencent/ncnn, docs/developer-guide/param-and-model-file-structure.md. Convolution weights are stored
+as fp16 after a flag and padded to 4 bytes; biases and PReLU slopes are stored as fp32.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _KERNEL = (3, 3)
 
 
 def to_state_dict(param: str, binary: bytes) -> dict[str, torch.Tensor]:
-    """The state dict, in fp32, that the official .pth of the same network would give.
+    """The state dict of a network in fp32, with the names of the official .pth file.
 
-    Raises E_WEIGHTS where the files are not of one of the two architectures.
+    Raises E_WEIGHTS if the files do not belong to one of the two architectures.
     """
     layers = list(_layers(param, binary))
     names = _compact_names(layers) if any("slope" in layer for layer in layers) else _rrdb_names(len(layers))
@@ -54,7 +54,7 @@ def _layers(param: str, binary: bytes) -> Iterator[dict[str, np.ndarray]]:
         elif kind == "PReLU":
             yield {"slope": take(int(settings[0]), "<f4")}
     if offset != len(binary):
-        raise UpscalingError(Code.WEIGHTS, f"the ncnn file has {len(binary)} bytes, its layers take {offset}.")
+        raise UpscalingError(Code.WEIGHTS, f"the ncnn file has {len(binary)} bytes, but its layers need {offset}.")
 
 
 def _compact_names(layers: list[dict[str, np.ndarray]]) -> list[str]:
@@ -62,10 +62,10 @@ def _compact_names(layers: list[dict[str, np.ndarray]]) -> list[str]:
 
 
 def _rrdb_names(count: int) -> list[str]:
-    # Head, trunk convolution, two upsampling convolutions, two at full size; 15 in every block.
+    # One in the head, one after the blocks, two for upsampling, two at full size, and 15 in each block.
     blocks, rest = divmod(count - 6, 15)
     if rest or blocks < 1:
-        raise UpscalingError(Code.WEIGHTS, f"{count} convolutions make no RRDBNet of ×4.")
+        raise UpscalingError(Code.WEIGHTS, f"an RRDBNet of ×4 cannot have {count} convolutions.")
     dense = [
         f"body.{block}.rdb{dense}.conv{convolution}"
         for block in range(blocks)

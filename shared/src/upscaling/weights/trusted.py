@@ -1,4 +1,4 @@
-"""Connections to addresses that the operator chose, which the server's guard against private addresses lets pass."""
+"""Marks connections to addresses that the operator chose, which the check in `serving.egress` allows."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _trusted = ContextVar("trusted", default=False)
 
 
 def trusted(call: Callable[[], _Result]) -> _Result:
-    """Runs a call that may connect to any address, also inside the operator's own network."""
-    # A context of its own: a cancel could leave this thread's own one changed.
+    """Runs a function that may connect to any address, also inside the operator's own network."""
+    # In a copy of the context, because a cancel could prevent the reset of the value.
     context = copy_context()
     context.run(_trusted.set, True)
     return context.run(call)
 
 
 def is_trusted() -> bool:
-    """Whether the code that asks runs inside `trusted`."""
+    """Whether the caller runs inside `trusted`."""
     return _trusted.get()

@@ -1,4 +1,4 @@
-"""From a state dict to a `Network`."""
+"""Loads a `Network` from a state dict."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from spandrel import ModelLoader, UnsupportedModelError
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.footprint import footprint
 from upscaling.superres.networks import convolution, rrdb, srvgg, swinir
 from upscaling.superres.networks.stage import Network, Padding, Stage
 
@@ -22,7 +23,7 @@ class _Architecture(NamedTuple):
     rebuild: Callable[[Any], None] | None = None
 
 
-# Adding an architecture is a module with `stages` and `multiple`, and a row here.
+# A new architecture needs a module with `stages` and `multiple`, and a row here.
 _ARCHITECTURES = {
     rrdb.ARCHITECTURE: _Architecture(rrdb.stages, rrdb.multiple, "reflect", rebuild=rrdb.rebuild),
     srvgg.ARCHITECTURE: _Architecture(srvgg.stages, srvgg.multiple, "reflect"),
@@ -31,14 +32,16 @@ _ARCHITECTURES = {
 
 
 def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device, source: str = "") -> Network:
-    """The network that a state dict belongs to, recognised by spandrel from its keys and shapes.
+    """The network of a state dict; spandrel recognises the architecture by names and shapes.
 
-    A network whose values leave the range of fp16 is loaded in bf16 instead, or in fp32 where the GPU has no bf16.
-    source says where the weights first came from. Raises E_WEIGHTS where it is of no architecture that is known here.
+    A network that exceeds the range of fp16 is loaded in bf16 instead, or in fp32 if the GPU has no bf16. source names
+    the origin of the weights. Raises E_WEIGHTS if the architecture is not one of those above.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "torch.meshgrid")  # spandrel's SwinIR calls it the old way
+            warnings.filterwarnings(
+                "ignore", "torch.meshgrid"
+            )  # spandrel's SwinIR calls it without an argument that it will require
             descriptor = ModelLoader().load_from_state_dict(dict(weights))
         architecture = _ARCHITECTURES[descriptor.architecture.id]
     except (UnsupportedModelError, LookupError, ValueError, RuntimeError, AssertionError) as error:
@@ -48,18 +51,18 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         ) from error
     if dtype is torch.float16 and not descriptor.supports_half:
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
+    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less. fp32 is used where these are needed.
     torch.backends.cudnn.allow_tf32 = False
     module = descriptor.model.eval().requires_grad_(False)
     if architecture.rebuild is not None:
         architecture.rebuild(module)
-    # Channels-last is the layout that convolutions are fastest in, on CPUs and GPUs alike.
+    # Convolutions are fastest in channels-last, on CPUs and GPUs.
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    nbytes = sum(tensor.nbytes for tensor in module.state_dict().values())
     if convolution.are_onednns(dtype, device):
         convolution.prepare(module)
+    stages = architecture.stages(module)
     return Network(
-        stages=architecture.stages(module),
+        stages=stages,
         scale=descriptor.scale,
         dtype=dtype,
         device=device,
@@ -67,6 +70,6 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         multiple=architecture.multiple(module),
         padding=architecture.padding,
         least_padding=architecture.least_padding,
-        nbytes=nbytes,
+        nbytes=footprint(stages),
         source=source,
     )

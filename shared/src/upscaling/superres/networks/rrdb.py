@@ -30,7 +30,7 @@ def stages(model: Any) -> tuple[Stage, ...]:
         _head(head, model.shuffle_factor or 1),
         *(stage for index, block in enumerate(blocks) for stage in _block(block, index)),
         Stage(run=trunk_convolution, halo=1, skip="trunk", merge=torch.add),
-        Stage(run=nn.Sequential(*tail), halo=_TAIL_HALO, scale=Fraction(model.scale)),
+        Stage(run=nn.Sequential(*tail), halo=_TAIL_HALO, scale=Fraction(model.scale), inner_scale=model.scale),
     )
 
 

@@ -18,26 +18,26 @@ from upscaling.superres.networks.stage import Stage
 
 ARCHITECTURE = "Compact"  # spandrel's name for it
 
-_CONVOLUTIONS_PER_STAGE = 6  # each adds one pixel of halo to repeat, each stage some rows to hold
+_CONVOLUTIONS_PER_STAGE = 6  # more need a larger halo, fewer mean more stages, which hold more rows
 
 
-def stages(model: Any) -> tuple[Stage, ...]:
-    """Groups of 3×3 convolutions, the last with the pixel shuffle and the enlarged input added."""
-    groups = _groups(list(model.body))
+def stages(module: Any) -> tuple[Stage, ...]:
+    """One stage per group of 3×3 convolutions; the last also shuffles pixels and adds the enlarged input."""
+    groups = _groups(list(module.body))
     built = [Stage(run=nn.Sequential(*group), halo=_halo(group)) for group in groups]
     built[0] = replace(built[0], saves=("input",))
     built[-1] = replace(
         built[-1],
-        run=nn.Sequential(*groups[-1], model.upsampler),
-        scale=Fraction(model.upscale),
+        run=nn.Sequential(*groups[-1], module.upsampler),
+        scale=Fraction(module.upscale),
         skip="input",
         merge=_add_enlarged,
     )
     return tuple(built)
 
 
-def multiple(model: Any) -> int:
-    """Any size will do."""
+def multiple(module: Any) -> int:
+    """1: pictures of any size are accepted without padding."""
     return 1
 
 

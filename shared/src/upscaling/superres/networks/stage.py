@@ -26,6 +26,8 @@ class Stage:
     """Rows and columns that each side of a tile needs around it, in pixels of the stage's input."""
     scale: Fraction = Fraction(1)
     """Output size over input size."""
+    inner_scale: int = 1
+    """Size of the largest feature maps inside over input size: how much more memory a tile takes than elsewhere."""
     align: int = 1
     """Tiles and halos begin and end at multiples of this, counted from the picture's corner."""
     saves: tuple[str, ...] = ()
@@ -54,6 +56,6 @@ class Network:
     least_padding: int = 0
     """Rows and columns of padding that there are at least: some networks pad what is a multiple already."""
     nbytes: int = 0
-    """Memory of its weights."""
+    """Bytes of its weights in memory, prepared copies included."""
     source: str = ""
     """Where its weights first came from."""

@@ -48,12 +48,15 @@ def multiple(module: Any) -> int:
     return module.window_size * module.start_unshuffle
 
 
+# The functions below hold only the parts of the module that they use, so that the memory of the others is freed:
+# `WindowLayer` has copies of its own.
 def _head(module: Any) -> _Run:
-    mean = module.mean.to(next(module.parameters()).device)
+    mean, levels = _mean(module), module.img_range
+    unshuffle, convolution = module.start_unshuffle, module.conv_first
 
     def run(tile: torch.Tensor) -> torch.Tensor:
-        levels = ((tile - mean) * module.img_range).to(tile.dtype)
-        return module.conv_first(functional.pixel_unshuffle(levels, module.start_unshuffle))
+        centred = ((tile - mean) * levels).to(tile.dtype)
+        return convolution(functional.pixel_unshuffle(centred, unshuffle))
 
     return run
 
@@ -96,21 +99,27 @@ def _across_channels(norm: Any) -> _Run:
 
 def _restoring_tail(module: Any) -> Stage:
     """For denoising and repair of JPEG: a correction of the input."""
+    levels = module.img_range
 
     def merge(correction: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:
-        return entering.float() + correction.float() / module.img_range
+        return entering.float() + correction.float() / levels
 
     return Stage(run=module.conv_last, halo=1, skip="input", merge=merge)
 
 
 def _enlarging_tail(module: Any) -> Stage:
-    mean = module.mean.to(next(module.parameters()).device)
+    mean, levels = _mean(module), module.img_range
     enlarge = nn.Sequential(*_enlarging_layers(module))
 
     def run(tile: torch.Tensor) -> torch.Tensor:
-        return enlarge(tile).float() / module.img_range + mean
+        return enlarge(tile).float() / levels + mean
 
-    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale))
+    return Stage(run=run, halo=_TAIL_HALO, scale=Fraction(module.upscale), inner_scale=module.upscale)
+
+
+def _mean(module: Any) -> torch.Tensor:
+    """The mean colour of the training pictures, which the network works relative to."""
+    return module.mean.to(next(module.parameters()).device)
 
 
 def _enlarging_layers(module: Any) -> Iterator[nn.Module]:

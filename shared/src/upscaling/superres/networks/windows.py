@@ -1,7 +1,7 @@
-"""Transformer layers that attend inside windows, as SwinIR and its kin are made of.
+"""Transformer layers with window attention, as in SwinIR.
 
-Liu et al., Swin Transformer (2021). The weights are those of spandrel's modules; the forward is ours,
-because spandrel's fails in bf16 at sizes other than the trained one and holds a whole picture's scores.
+Liu et al., Swin Transformer (2021). The weights come from spandrel's modules. The forward pass is our own, because
+spandrel's fails in bf16 at sizes other than the trained one, and holds the scores of the whole picture.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-# Measured fastest on CPUs: what a layer makes of so many windows stays in a core's cache.
+# Measured fastest on CPUs: the intermediate values of this many windows fit into the cache of a core.
 _WINDOWS_PER_CORE = 16
-# The GPU's fused attention kernels take heads of whole multiples of this only, in bf16.
+# Fused attention kernels of GPUs require that the size of a head is a multiple of this, in bf16.
 _HEAD_MULTIPLE = 8
 
 
 @dataclass(frozen=True)
 class WindowLayer:
-    """Attention inside square windows, then an MLP, each added to what entered it.
+    """Attention inside square windows, then an MLP, each with a residual connection.
 
-    A picture's border cuts the windows of a shifted layer. As upstream, the cut pieces of opposite
-    borders share a window and a mask keeps them apart, here wholly: no value crosses.
+    The border of the picture cuts the windows of a shifted layer. As upstream, the pieces at opposite borders share a
+    window, and a mask separates them. The mask is minus infinity here, so that no value crosses.
     """
 
     window: int
     """Side of a window in pixels."""
     shift: int
-    """The windows begin so many pixels below and right of the picture's corner, and above and left of it."""
+    """Pixels by which the windows are shifted down and to the right; they wrap around at the border."""
     heads: int
     scale: float
-    """The factor on every score."""
+    """The factor of all scores."""
     biases: torch.Tensor
-    """What is added to scores: (kinds of windows, 1, heads, window², window²), minus infinity where masked."""
+    """Added to the scores: (kinds of windows, 1, heads, window², window²), minus infinity where masked."""
     qkv: tuple[torch.Tensor, torch.Tensor]
-    """Weight and bias that make queries, keys and values, of every head in turn."""
+    """Weight and bias of the projection to queries, keys and values of all heads."""
     projection: tuple[torch.Tensor, torch.Tensor]
     attention_norm: Callable[[torch.Tensor], torch.Tensor]
     mlp_norm: Callable[[torch.Tensor], torch.Tensor]
@@ -45,7 +45,7 @@ class WindowLayer:
 
     @classmethod
     def of(cls, block: Any) -> WindowLayer:
-        """The layer of a `SwinTransformerBlock`, whose mask, position bias and heads are prepared once."""
+        """Prepares the mask, position bias and heads of a `SwinTransformerBlock`."""
         attention, shift, window = block.attn, int(block.shift_size), int(block.window_size)
         qkv, projection = attention.qkv, attention.proj
         heads, channels = int(attention.num_heads), int(block.dim)
@@ -67,7 +67,7 @@ class WindowLayer:
         )
 
     def __call__(self, tokens: torch.Tensor, size: tuple[int, int, int]) -> torch.Tensor:
-        """From tokens to tokens, (pixels, channels) in reading order, of pictures of `size`: count, height, width.
+        """Maps tokens to tokens, (pixels, channels) in row-major order, of pictures of `size`: count, height, width.
 
         Height and width are multiples of the window.
         """
@@ -89,14 +89,15 @@ class WindowLayer:
 
 
 def _at_once(device: torch.device) -> int:
-    """How many windows a layer works on before it takes the next."""
+    """How many windows a layer computes at a time."""
     return _WINDOWS_PER_CORE * torch.get_num_threads() if device.type == "cpu" else torch.iinfo(torch.int64).max
 
 
 def _windows(size: tuple[int, int, int], window: int, shift: int, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Where the pixels of each window lie among the tokens: (windows, window²) for each kind of window.
+    """The indices of the tokens in each window: (windows, window²) for each kind of window.
 
-    Without a shift all are of one kind; else whole ones, those cut at the right, at the bottom and at both.
+    Without a shift, there is one kind. With a shift, the kinds are whole windows and those cut at the right border, at
+    the bottom border and at both.
     """
     count, height, width = size
     places = torch.arange(count * height * width, device=device).view(size).roll((-shift, -shift), (1, 2))
@@ -107,7 +108,7 @@ def _windows(size: tuple[int, int, int], window: int, shift: int, device: torch.
 
 
 def _regions(window: int, shift: int) -> list[torch.Tensor]:
-    """For each kind of window, in the order of `_windows`, which of its pixels lie together: (window²,)."""
+    """For each kind of window, in the order of `_windows`, the piece that each pixel belongs to: (window²,)."""
     whole = torch.zeros(window, dtype=torch.int64)
     if not shift:
         return [whole.repeat(window)]
@@ -124,5 +125,5 @@ def _masked(bias: torch.Tensor, regions: torch.Tensor) -> torch.Tensor:
 
 
 def _widened(heads: torch.Tensor) -> torch.Tensor:
-    """Heads, (heads, features, …), with features of zeros up to the multiple that kernels are fast with."""
+    """Pads heads, (heads, features, …), with zeros to a multiple of _HEAD_MULTIPLE features."""
     return functional.pad(heads, (0, 0, 0, -heads.shape[1] % _HEAD_MULTIPLE))

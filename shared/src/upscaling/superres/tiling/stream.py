@@ -17,8 +17,8 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.memory import is_out_of_memory, release
 from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network, Stage
-from upscaling.superres.tiling.buffer import RowBuffer
-from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, windows
+from upscaling.superres.tiling.buffer import Band, Patch, RowBuffer, joined
+from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, Window, pieces, side_for, windows
 from upscaling.superres.tiling.plan import Plan, StagePlan
 
 
@@ -61,12 +61,13 @@ def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress
         progress.count("tiles")
         progress.reach(done / plan.work)
 
+    patched = _whole(bands, plan)
     for index, (stage, part) in enumerate(zip(network.stages, plan.stages, strict=True)):
-        saved.update({name: RowBuffer(part.input_rows.start) for name in stage.saves})
+        saved.update({name: RowBuffer(part.width, part.input_rows.start) for name in stage.saves})
         runner = _Runner(
             network=network,
             index=index,
-            rows=RowBuffer(part.input_rows.start),
+            rows=RowBuffer(part.width, part.input_rows.start),
             saves=[saved[name] for name in stage.saves],
             skip=saved[stage.skip] if stage.skip is not None else None,
             plan=part,
@@ -75,8 +76,17 @@ def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress
             progress=progress,
             finished=finished,
         )
-        bands = runner.bands(bands)
-    return bands
+        patched = runner.bands(patched)
+    return map(_result, patched)
+
+
+def _whole(bands: Iterator[torch.Tensor], plan: Plan) -> Iterator[Band]:
+    """The network's input as bands of one patch each."""
+    row, columns = plan.input_rows.start, Span(0, plan.input_width)
+    for band in bands:
+        rows = Span(row, row + band.shape[2])
+        yield (Patch(rows, columns, band),)
+        row = rows.end
 
 
 @dataclass
@@ -99,7 +109,7 @@ class _Runner:
     def stage(self) -> Stage:
         return self.network.stages[self.index]
 
-    def bands(self, entering: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+    def bands(self, entering: Iterator[Band]) -> Iterator[Band]:
         done = self.plan.output_rows.start
         for band in entering:
             for rows in (self.rows, *self.saves):
@@ -120,34 +130,26 @@ class _Runner:
         aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
         return min(aligned, self.plan.output_rows.end)
 
-    def _band(self, rows: Span) -> torch.Tensor:
+    def _band(self, rows: Span) -> Band:
         with torch.inference_mode():
-            band = self._area(rows, Span(0, self.plan.width))
+            band = tuple(self._area(rows, Span(0, self.plan.width)))
         # Before it is handed on: all later stages work on it while this one waits.
         self.rows.drop_before(rows.end - self.stage.halo)
         if self.skip is not None:
             self.skip.drop_before(rows.end)
         return band
 
-    def _area(self, rows: Span, columns: Span) -> torch.Tensor:
-        """Any part of the output, (1, channels, rows, width), from as many tiles as the budget takes."""
+    def _area(self, rows: Span, columns: Span) -> Iterator[Patch]:
+        """Any part of the output, from as many tiles as the budget takes."""
         stage, budget = self.stage, replace(self.budget)
-        down = windows(rows, stage.halo, self.plan.input_rows, budget.height, stage.align)
-        across = windows(columns, stage.halo, self.plan.columns, budget.width, stage.align)
-        if len(down) == len(across) == 1:
-            return self._tile(down[0], across[0])
-        area: torch.Tensor | None = None
+        height, width = side_for(stage.inner_scale, budget.height), side_for(stage.inner_scale, budget.width)
+        down = windows(rows, stage.halo, self.plan.input_rows, height, stage.align)
+        across = windows(columns, stage.halo, self.plan.columns, width, stage.align)
         for above, left in product(down, across):
             fits = self.budget == budget  # it may have shrunk at the tile before
-            tile = self._tile(above, left) if fits else self._area(above.kept, left.kept)
-            if area is None:
-                area = _empty(tile, int(len(rows) * stage.scale), int(len(columns) * stage.scale))
-            kept_rows, kept_columns = above.kept.within(rows), left.kept.within(columns)
-            area[:, :, _scaled(kept_rows, stage), _scaled(kept_columns, stage)] = tile
-        assert area is not None
-        return area
+            yield from self._tile(above, left) if fits else self._area(above.kept, left.kept)
 
-    def _tile(self, rows: Window, columns: Window) -> torch.Tensor:
+    def _tile(self, rows: Window, columns: Window) -> Iterator[Patch]:
         """What one tile keeps; where memory runs out it is cut smaller, as are all that follow."""
         try:
             out = self._compute(rows, columns)
@@ -156,40 +158,36 @@ class _Runner:
                 raise
         else:
             self.finished(len(rows.kept) * len(columns.kept))
-            return out
+            yield Patch(rows.kept.scaled(self.stage.scale), columns.kept.scaled(self.stage.scale), out)
+            return
         # Out of the except clause, which would keep the failed tile's tensors alive.
         self.progress.count("retries")
         release(self.network.device)
         self.budget.halve()
-        return self._area(rows.kept, columns.kept)
+        yield from self._area(rows.kept, columns.kept)
 
     def _compute(self, rows: Window, columns: Window) -> torch.Tensor:
         stage = self.stage
         out = stage.run(self.rows.window(rows.taken, columns.taken))
-        kept_rows = _scaled(rows.kept.within(rows.taken), stage)
-        kept_columns = _scaled(columns.kept.within(columns.taken), stage)
+        kept_rows = rows.kept.scaled(stage.scale).within(rows.taken.scaled(stage.scale))
+        kept_columns = columns.kept.scaled(stage.scale).within(columns.taken.scaled(stage.scale))
         out = out[:, :, kept_rows, kept_columns]
         if stage.merge is not None and self.skip is not None:
-            out = stage.merge(out, self.skip.window(rows.kept, columns.kept))
-        if not _is_finite(out):
-            raise UpscalingError(
-                Code.NONFINITE,
-                f"the network gave NaN or infinity in its stage {self.index}, in fp32 too."
-                " The weights may be damaged: remove and fetch them.",
-            )
+            out = stage.merge(out, self.skip.view(rows.kept, columns.kept))
         return out
 
 
-def _empty(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    shape = (1, like.shape[1], height, width)
-    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+def _result(band: Band) -> torch.Tensor:
+    """The last stage's band in one piece, once every value in it is known to be finite.
 
-
-def _scaled(kept: slice, stage: Stage) -> slice:
-    return slice(int(kept.start * stage.scale), int(kept.stop * stage.scale))
-
-
-def _is_finite(values: torch.Tensor) -> bool:
+    Earlier stages need no check: residuals and convolutions never turn NaN or infinity into a number.
+    """
+    values = joined(band)
     # A sum is finite only if every value is, and reads them once without writing a mask. Of the types, only
     # fp16 has sums that leave its range; torch would copy the others to sum them in fp32.
-    return bool(values.sum(dtype=torch.float32 if values.dtype is torch.float16 else None).isfinite())
+    if not values.sum(dtype=torch.float32 if values.dtype is torch.float16 else None).isfinite():
+        raise UpscalingError(
+            Code.NONFINITE,
+            "the network gave NaN or infinity, in fp32 too. The weights may be damaged: remove and fetch them.",
+        )
+    return values

@@ -1,4 +1,4 @@
-"""Detects files with several pictures by their structure: libvips reads some of them as single pictures."""
+"""Detects files with several pictures by their structure, because libvips reads some of them as single pictures."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from upscaling.images.gif import frames
 from upscaling.images.mapped import Mapping, number
 from upscaling.images.parts import boxes, png_chunks
 
-_CHUNKS_READ = 100_000  # a bound on what is walked through, far above any real file's
+_MOST_CHUNKS = 100_000  # far more than any real file has
 _ANIMATED_WEBP = 2  # a bit of VP8X's flags
 
 
-def animation(name: str, pages: int | None = None) -> UpscalingError:
-    """The error for a file of more than one picture."""
+def animation_error(name: str, pages: int | None = None) -> UpscalingError:
+    """The error for a file with more than one picture."""
     count = f" with {pages} pictures" if pages else ""
-    return UpscalingError(
-        Code.FORMAT, f"this is an animated or multi-page {name}{count}; send its pages as single pictures."
-    )
+    return UpscalingError(Code.FORMAT, f"this is an animated or multi-page {name}{count}; send a single picture.")
 
 
-def refuse_several(data: Mapping, name: str) -> None:
-    """Refuses an animation with E_FORMAT; damage passes, the decoder reports it."""
+def refuse_animation(data: Mapping, name: str) -> None:
+    """Raises E_FORMAT for an animation; the decoder reports damage."""
     test = {"PNG": _is_animated_png, "GIF": _is_animated_gif, "WebP": _is_animated_webp, "AVIF": _is_sequence}.get(name)
     try:
         several = test is not None and test(data)
     except struct.error:
         return
     if several:
-        raise animation(name)
+        raise animation_error(name)
 
 
 def _is_animated_png(data: Mapping) -> bool:
-    # APNG: the acTL chunk stands before the first IDAT (https://www.w3.org/TR/png-3/).
+    # The acTL chunk of an APNG comes before the first IDAT chunk (https://www.w3.org/TR/png-3/).
     for index, chunk in enumerate(png_chunks(data)):
-        if index == _CHUNKS_READ:
+        if index == _MOST_CHUNKS:
             raise UpscalingError(
-                Code.FORMAT, f"this PNG has more than {_CHUNKS_READ:,} parts before its pixels; save it anew."
+                Code.FORMAT, f"this PNG has more than {_MOST_CHUNKS:,} chunks before its pixels; save it again."
             )
         if chunk.kind in (b"acTL", b"IDAT"):
             return chunk.kind == b"acTL"

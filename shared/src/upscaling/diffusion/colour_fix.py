@@ -1,0 +1,97 @@
+"""Colours of a redrawn picture brought back to those that it was made from.
+
+The methods are those that StableSR (Wang et al. 2023) uses: wavelets, and adaptive instance normalization (AdaIN,
+Huang and Belongie 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upscaling.errors import Code, UpscalingError
+
+Pixels = NDArray[np.uint8]
+
+_DILATIONS = (1, 2, 4, 8, 16)
+_HALO = sum(_DILATIONS)  # rows that a pixel of the blurred picture depends on, above and below
+_BAND = 256  # rows at a time
+_LEVELS = np.arange(256)
+_SMALL = 1e-5 * 255**2  # added to variances; StableSR has 1e-5 for values up to 1
+
+
+def fix_colours(method: str, redrawn: Pixels, source: Pixels) -> Pixels:
+    """A redrawn picture with the colours of its source, both HWC of one size; `method` is none, wavelet or adain.
+
+    The memory it takes beside the result grows with the width alone. Raises E_INPUT for another method.
+    """
+    if method not in COLOUR_FIXES:
+        raise UpscalingError(Code.INPUT, f"color_fix is {method!r}; take one of {', '.join(COLOUR_FIXES)}.")
+    assert redrawn.shape == source.shape, f"{redrawn.shape} and {source.shape} are not the same size"
+    return COLOUR_FIXES[method](redrawn, source)
+
+
+def _none(redrawn: Pixels, source: Pixels) -> Pixels:
+    return redrawn
+
+
+def _wavelet(redrawn: Pixels, source: Pixels) -> Pixels:
+    """The details of the redrawn picture over the low frequencies of its source.
+
+    The low frequencies are what five blurs leave. A blur is linear, so that of the difference is all that is needed;
+    bands of rows with a halo give what the whole picture does.
+    """
+    height = len(redrawn)
+    fixed = np.empty_like(redrawn)
+    for top, bottom in _bands(height):
+        start, end = max(top - _HALO, 0), min(bottom + _HALO, height)
+        difference = source[start:end].astype(np.float32) - redrawn[start:end]
+        for dilation in _DILATIONS:
+            difference = _blurred(_blurred(difference, dilation, axis=0), dilation, axis=1)
+        fixed[top:bottom] = _rounded(redrawn[top:bottom] + difference[top - start : bottom - start])
+    return fixed
+
+
+def _blurred(picture: NDArray[np.floating], dilation: int, axis: int) -> NDArray[np.floating]:
+    """A picture blurred by [1 2 1] / 4 along an axis, with gaps between the three pixels; edges are repeated."""
+    margins = [(dilation, dilation) if number == axis else (0, 0) for number in range(picture.ndim)]
+    padded = np.moveaxis(np.pad(picture, margins, "edge"), axis, 0)
+    blurred = (padded[: -2 * dilation] + padded[2 * dilation :]) / 4 + padded[dilation:-dilation] / 2
+    return np.moveaxis(blurred, 0, axis)
+
+
+def _adain(redrawn: Pixels, source: Pixels) -> Pixels:
+    """Every channel stretched and moved to the mean and standard deviation that it has in the source."""
+    fixed = np.empty_like(redrawn)
+    for channel in range(redrawn.shape[2]):
+        mean, deviation = _statistics(redrawn[..., channel])
+        wanted_mean, wanted_deviation = _statistics(source[..., channel])
+        table = _rounded((_LEVELS - mean) / deviation * wanted_deviation + wanted_mean)
+        for top, bottom in _bands(len(redrawn)):
+            fixed[top:bottom, :, channel] = table[redrawn[top:bottom, :, channel]]
+    return fixed
+
+
+def _statistics(channel: Pixels) -> tuple[float, float]:
+    """The mean and the standard deviation of a channel, from how often each level occurs."""
+    counts = np.zeros(256)
+    for top, bottom in _bands(len(channel)):
+        counts += np.bincount(channel[top:bottom].ravel(), minlength=256)
+    mean = (counts * _LEVELS).sum() / channel.size
+    variance = (counts * (_LEVELS - mean) ** 2).sum() / max(channel.size - 1, 1)
+    return float(mean), float(np.sqrt(variance + _SMALL))
+
+
+def _bands(height: int) -> Iterator[tuple[int, int]]:
+    """The first row of every band, and the one after its last."""
+    for top in range(0, height, _BAND):
+        yield top, min(top + _BAND, height)
+
+
+def _rounded(values: NDArray[np.floating]) -> Pixels:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+COLOUR_FIXES: Mapping[str, Callable[[Pixels, Pixels], Pixels]] = {"none": _none, "wavelet": _wavelet, "adain": _adain}

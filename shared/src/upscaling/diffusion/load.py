@@ -1,0 +1,154 @@
+"""Diffusion networks from published files: built without memory, then filled tensor by tensor in the run's type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from upscaling import weights
+from upscaling.diffusion import layouts
+from upscaling.diffusion.architecture import Configuration
+from upscaling.errors import Code, UpscalingError
+
+Module = TypeVar("Module", bound=nn.Module)
+
+Fold = Callable[[str, torch.Tensor], torch.Tensor]
+"""What is done to a tensor as it was published, given its name in the network, before it takes the run's type."""
+
+
+@dataclass(frozen=True)
+class Part(Generic[Module]):
+    """One of the networks that a set of published weights holds."""
+
+    title: str
+    """What messages call it."""
+    folder: str
+    """Where sets of files in diffusers' layout have it."""
+    prefix: str
+    """What its tensors' names begin with in single files of all networks."""
+    own_name: Callable[[str], str]
+    """From a published name without that prefix to the network's own."""
+    build: Callable[[Configuration], Module]
+    unused: tuple[str, ...] = ()
+    """What published names may begin with that the network has no use for."""
+
+    def built(self, configuration: Configuration) -> Module:
+        """The network on the meta device: shapes without memory."""
+        with torch.device("meta"):
+            return self.build(configuration).eval().requires_grad_(False)
+
+
+UNET = Part(
+    "UNet", "unet", "model.diffusion_model.", layouts.unet, lambda configuration: UNet2DConditionModel(**configuration)
+)
+CONTROLNET = Part(
+    "ControlNet", "controlnet", "control_model.", layouts.controlnet,
+    lambda configuration: ControlNetModel(**configuration),
+)  # fmt: skip
+VAE = Part(
+    "VAE", "vae", "first_stage_model.", layouts.vae, lambda configuration: AutoencoderKL(**configuration),
+    unused=("loss.", "model_ema."),
+)  # fmt: skip
+TEXT_ENCODER = Part(
+    "text encoder", "text_encoder", "cond_stage_model.transformer.", layouts.text_encoder,
+    lambda configuration: CLIPTextModel(CLIPTextConfig(**configuration)),
+    unused=("embeddings.position_ids",),
+)  # fmt: skip
+
+
+def load(
+    part: Part[Module],
+    configuration: Configuration,
+    path: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    fold: Fold | None = None,
+) -> Module:
+    """A network from a safetensors file in the layout of the original code or of diffusers, ready to run.
+
+    The file may hold other networks too. Convolutions are channels last. Raises E_WEIGHTS, naming the tensors, where
+    the file lacks some, has others than the network, or has them in other shapes.
+    """
+    module = part.built(configuration)
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    published = _published(part, wanted, path)
+    state: dict[str, torch.Tensor] = {}
+    for name, tensor in zip(published, weights.tensors(path, published.values()), strict=True):
+        tensor = tensor.reshape(wanted[name])  # the original's attention has 1×1 convolutions for linear layers
+        if fold is not None:
+            tensor = fold(name, tensor)
+        form = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+        state[name] = tensor.to(device=device, dtype=dtype, memory_format=form)
+    module.load_state_dict(state, assign=True)
+    _fill_buffers(module, device)
+    return module.requires_grad_(False)
+
+
+def file_of(part: Part[Module], entry: weights.Entry, folder: Path) -> Path:
+    """The file of an entry that holds a network: its only one, or that in the folder of the network's name.
+
+    Raises E_WEIGHTS where there is none.
+    """
+    files = [file.stored for file in entry.files if len(entry.files) == 1 or file.stored.startswith(f"{part.folder}/")]
+    if len(files) != 1:
+        raise UpscalingError(Code.WEIGHTS, f"the weights {entry.name} hold no {part.title}. Take others for it.")
+    return folder / files[0]
+
+
+def nbytes(module: nn.Module, dtype: torch.dtype | None = None) -> int:
+    """Bytes of a network's tensors, as they are or as they would be in another type."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.numel() * (dtype or tensor.dtype).itemsize for tensor in tensors)
+
+
+def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, str]:
+    """The published name of each of a network's tensors, in the order of the file."""
+    shapes = weights.shapes(path)
+    prefix = part.prefix if any(name.startswith(part.prefix) for name in shapes) else ""
+    found: dict[str, str] = {}
+    twice: set[str] = set()
+    for name in shapes:
+        own = part.own_name(name.removeprefix(prefix))
+        if name.startswith(prefix) and not own.startswith(part.unused):
+            twice.update({own} & found.keys())
+            found[own] = name
+    problems = {
+        "lacks": wanted.keys() - found.keys(),
+        "has what the network has not:": found.keys() - wanted.keys(),
+        "has twice": twice,
+        "has in another shape": {
+            own for own, name in found.items() if own in wanted and not _fits(shapes[name], wanted[own])
+        },
+    }
+    said = "; ".join(f"it {problem} {_listed(names)}" for problem, names in problems.items() if names)
+    if said:
+        raise UpscalingError(
+            Code.WEIGHTS, f"{path.parent.name}/{path.name} is no {part.title} of the kind that is needed: {said}."
+        )
+    return found
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    return shape == wanted or (len(wanted) == 2 and shape[:2] == wanted and set(shape[2:]) == {1})
+
+
+def _listed(names: Collection[str]) -> str:
+    first, *others = sorted(names)
+    return f"{first} and {len(others)} more" if others else first
+
+
+def _fill_buffers(module: nn.Module, device: torch.device) -> None:
+    """Gives buffers that no file holds their values; the only ones are the text encoder's position ids."""
+    if isinstance(module, CLIPTextModel):
+        positions = torch.arange(module.config.max_position_embeddings, device=device)
+        module.embeddings.register_buffer("position_ids", positions[None], persistent=False)
+    assert not any(tensor.is_meta for tensor in [*module.parameters(), *module.buffers()])

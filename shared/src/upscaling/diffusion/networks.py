@@ -1,0 +1,175 @@
+"""The networks of a request, loaded at their first use and kept for the next one."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextModel
+
+from upscaling import weights
+from upscaling.diffusion import embeddings, lora
+from upscaling.diffusion.architecture import STABLE_DIFFUSION_1_5, Architecture, Configuration
+from upscaling.diffusion.load import CONTROLNET, TEXT_ENCODER, UNET, VAE, Part, file_of, load, nbytes
+from upscaling.diffusion.prompts import Embeddings
+from upscaling.diffusion.vae import vae_dtype
+from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.cache import ModelCache
+from upscaling.runtime.device import choose_dtype
+from upscaling.runtime.memory import give_back, release
+
+logger = logging.getLogger(__name__)
+
+Module = TypeVar("Module", bound=nn.Module)
+
+_MOST_KEPT = 6 << 30  # bytes: one set of networks with a ControlNet in fp32 (5.7 · 10⁹), two in 16 bit
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What a picture is redrawn with."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    vae: AutoencoderKL
+    controlnet: ControlNetModel | None
+    source: str
+    """Where the weights first came from."""
+
+
+@dataclass(frozen=True)
+class _Loaded(Generic[Module]):
+    """A network as the cache keeps it."""
+
+    module: Module
+    source: str
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self.module)
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What LoRAs add to."""
+
+    unet: UNet2DConditionModel
+    text_encoder: CLIPTextModel
+    source: str
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self.unet) + nbytes(self.text_encoder)
+
+
+@dataclass(frozen=True)
+class Library:
+    """Gives requests their networks, and keeps those used last loaded."""
+
+    model: str
+    """The Cog project, as the catalogue names it."""
+    baked: Path
+    """The folder where weights are looked for first."""
+    device: torch.device
+    architecture: Architecture = STABLE_DIFFUSION_1_5
+    cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
+
+    def get(
+        self,
+        checkpoint: str,
+        controlnet: str | None = None,
+        vae: str | None = None,
+        loras: Sequence[tuple[str, float]] = (),
+    ) -> Networks:
+        """The networks of the catalogue's names; without `vae`, the checkpoint's own.
+
+        LoRAs are added in their order, each times its strength. Raises E_INPUT for a name that the model has not, and
+        E_WEIGHTS where weights cannot be had or are not of these networks.
+        """
+        dtype = choose_dtype(self.device)
+        entry = self._entry(checkpoint, "checkpoint")
+        base = self._base(entry, self._loras(loras), dtype)
+        own = self._network(
+            VAE, self.architecture.vae, entry if vae is None else self._entry(vae, "vae"), vae_dtype(dtype, self.device)
+        )
+        sources, control = [base.source, own.source], None
+        if controlnet is not None:
+            loaded = self._network(
+                CONTROLNET, self.architecture.controlnet, self._entry(controlnet, "controlnet"), dtype
+            )
+            sources, control = [*sources, loaded.source], loaded.module
+        return Networks(base.unet, base.text_encoder, own.module, control, ", ".join(dict.fromkeys(sources)))
+
+    def embeddings(self) -> Embeddings:
+        """The textual inversions of the model by name."""
+        return {
+            entry.name: embeddings.read(weights.ensure(entry, self.baked) / entry.files[0].stored)
+            for entry in weights.of_model(self.model, "embedding")
+        }
+
+    def _entry(self, name: str, kind: str) -> weights.Entry:
+        known = {entry.name: entry for entry in weights.of_model(self.model, kind)}
+        if name not in known:
+            raise UpscalingError(Code.INPUT, f"there is no {kind} {name!r}; there are {', '.join(known) or 'none'}.")
+        return known[name]
+
+    def _loras(self, loras: Sequence[tuple[str, float]]) -> tuple[tuple[weights.Entry, float], ...]:
+        return tuple((self._entry(name, "lora"), strength) for name, strength in loras if strength != 0)
+
+    def _base(self, entry: weights.Entry, loras: tuple[tuple[weights.Entry, float], ...], dtype: torch.dtype) -> _Base:
+        def build() -> _Base:
+            folder, source = self._ensured(entry)
+            unet, text_encoder = UNET.built(self.architecture.unet), TEXT_ENCODER.built(self.architecture.text_encoder)
+            self._make_room(nbytes(unet, dtype) + nbytes(text_encoder, dtype))
+            known = {"unet": lora.targets(unet), "text_encoder": lora.targets(text_encoder)}
+            read = [(self._lora(added, known), strength) for added, strength in loras]
+
+            def fold(network: str, name: str, tensor: torch.Tensor) -> torch.Tensor:
+                return lora.folded(tensor, network, name, read)
+
+            return _Base(
+                load(UNET, self.architecture.unet, file_of(UNET, entry, folder), dtype, self.device,
+                     partial(fold, "unet")),
+                load(TEXT_ENCODER, self.architecture.text_encoder, file_of(TEXT_ENCODER, entry, folder), dtype,
+                     self.device, partial(fold, "text_encoder")),
+                source,
+            )  # fmt: skip
+
+        names = tuple((added.name, strength) for added, strength in loras)
+        return self.cache.get((entry.name, names, dtype), build)
+
+    def _network(
+        self, part: Part[Module], configuration: Configuration, entry: weights.Entry, dtype: torch.dtype
+    ) -> _Loaded[Module]:
+        def build() -> _Loaded[Module]:
+            folder, source = self._ensured(entry)
+            self._make_room(nbytes(part.built(configuration), dtype))
+            return _Loaded(load(part, configuration, file_of(part, entry, folder), dtype, self.device), source)
+
+        return self.cache.get((part.title, entry.name, dtype), build)
+
+    def _lora(self, entry: weights.Entry, known: dict[str, list[str]]) -> lora.Lora:
+        folder, _ = self._ensured(entry)
+        return lora.read(folder / entry.files[0].stored, entry.name, known)
+
+    def _ensured(self, entry: weights.Entry) -> tuple[Path, str]:
+        folder = weights.ensure(entry, self.baked)
+        source = weights.source(folder)
+        logger.info("Weights %s, downloaded from %s", entry.name, source)
+        return folder, source
+
+    def _make_room(self, size: int) -> None:
+        if self.cache.make_room(size):
+            gc.collect()  # networks refer to themselves
+            give_back()
+            release(self.device)

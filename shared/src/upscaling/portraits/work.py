@@ -1,0 +1,103 @@
+"""The work that all models with faces share: a background of any kind, and restored faces pasted onto its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+
+from upscaling.errors import Code, UpscalingError
+from upscaling.faces.alignment import scale_of
+from upscaling.faces.detection import SMALLEST_FOUND
+from upscaling.faces.enhancement import FaceOptions, Outcome, enhance_faces
+from upscaling.faces.face import CROP_SIDE, RestoredFace
+from upscaling.faces.pasting import paste
+from upscaling.images import Image, Rows, Size, collect
+from upscaling.images.resampling import resized
+from upscaling.images.transparency import fill_hidden
+from upscaling.portraits.face_models import FaceModels
+from upscaling.runtime.attempts import first_finite
+from upscaling.runtime.memory import memory_errors_coded
+from upscaling.runtime.progress import Progress
+from upscaling.values import number, shown, truth, whole_of_64_bits
+
+Work = Callable[[Image, Size, Progress], Iterator[Rows]]
+"""What `Server.predict` takes: the rows of the result, once or several times in wider types."""
+
+_ENLARGED_SIDE = 2 * CROP_SIDE  # pixels of a face after `face_upsample`
+
+
+def lanczos(image: Image, size: Size, _: Progress) -> Iterator[Rows]:
+    """The work of a background that no network enlarges."""
+    yield resized(image, size)
+
+
+def with_faces(
+    background: Work, models: FaceModels, name: str, options: FaceOptions, enlarge: Work | None = None
+) -> Work:
+    """The work of a background, with the faces of the picture restored and pasted onto its rows.
+
+    name is that of the restoration network in the catalogue. enlarge is a network's work that doubles the restored
+    faces where the result is larger than the picture. Faces are found and restored once, before the first row; the
+    metric `faces` lists them. Raises E_INPUT for an unknown name and invalid options; the work raises what
+    `enhance_faces` raises, and E_MEMORY.
+    """
+    restorer, options = models.restorer(name), _checked(options)
+
+    def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
+        of_faces, of_background = progress.split(1, 1)
+        source = Size(image.width, image.height)
+        with memory_errors_coded("the faces", "Send a smaller picture."):
+            networks = models.networks(restorer, image)
+            faces, outcomes = enhance_faces(_visible(image), networks, options, of_faces.reach)
+            progress.figures["faces"] = _listed(outcomes)
+            progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
+            if enlarge is not None:
+                faces = tuple(doubled_where_coarse(face, enlarge, source, size, progress) for face in faces)
+        of_faces.reach(1)
+        for rows in background(image, size, of_background):
+            yield paste(rows, faces, source, size)
+
+    return attempts
+
+
+def _checked(options: FaceOptions) -> FaceOptions:
+    """The options in their declared types; raises E_INPUT for invalid ones, by the names of the inputs."""
+    if not 0 <= number("face_strength", options.strength) <= 1:
+        raise UpscalingError(Code.INPUT, f"face_strength is {shown(options.strength)}; take 0 to 1.")
+    smallest = whole_of_64_bits("min_face_size", options.min_face_size)
+    if smallest < SMALLEST_FOUND:
+        raise UpscalingError(
+            Code.INPUT, f"min_face_size is {smallest}; take {SMALLEST_FOUND:g} or more: smaller faces are not found."
+        )
+    return replace(
+        options, only_center_face=truth("only_center_face", options.only_center_face), min_face_size=smallest
+    )
+
+
+def _visible(image: Image) -> Image:
+    """The picture without the colours under zero alpha."""
+    return image if image.alpha is None else replace(image, pixels=fill_hidden(image.pixels, image.alpha))
+
+
+def _listed(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
+    return [
+        {
+            "box": [round(side, 1) for side in outcome.face.box],
+            "score": round(outcome.face.score, 4),
+            "outcome": outcome.outcome,
+        }
+        for outcome in outcomes
+    ]
+
+
+def doubled_where_coarse(
+    face: RestoredFace, enlarge: Work, source: Size, target: Size, progress: Progress
+) -> RestoredFace:
+    """The restored face at twice its size, unless it is pasted at half its size or less, or nothing is enlarged."""
+    factor = (target.width * target.height / (source.width * source.height)) ** 0.5
+    if factor <= 1 or scale_of(face.transform) / factor >= 2:
+        return face
+    image, size = Image(face.restored), Size(_ENLARGED_SIDE, _ENLARGED_SIDE)
+    larger = first_finite(enlarge(image, size, Progress(figures=progress.figures)), partial(collect, image, size))
+    return replace(face, restored=larger.pixels)

