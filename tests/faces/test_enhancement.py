@@ -173,7 +173,7 @@ def test_memory_that_runs_out_in_any_step_is_a_coded_error(
     else:
         failing_networks = networks(detector, torch.neg)
         monkeypatch.setattr(enhancement, step, fails)
-    with pytest.raises(UpscalingError, match="turn faces off") as raised:
+    with pytest.raises(UpscalingError, match="memory ran out for the faces") as raised:
         enhance_faces(Image(THREE), failing_networks, FaceOptions())
     assert raised.value.code is Code.MEMORY
     assert raised.value.__cause__ is error
