@@ -18,7 +18,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo face-overlay predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: help demo face-overlay modes predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
 .PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint
 .DEFAULT_GOAL := help
@@ -31,6 +31,9 @@ demo: $(VENV)/real-esrgan ## Enlarges the sample photo by four; leaves the resul
 
 face-overlay: $(VENV)/tests ## Draws what each step does to the faces of two pictures, into output/.
 	@PYTHONPATH=shared/src $(BIN)/python tools/face_overlay.py output
+
+modes: $(VENV)/tests ## Shows in pictures what Ultimate SD Upscale redraws in each mode: output/redraw-modes/, docs/redraw-modes.jpg.
+	@$(BIN)/python tools/redraw_modes.py output/redraw-modes docs/redraw-modes.jpg
 
 predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@photo.jpg -i scale=2 -o out.png".
 	@$(BIN)/python tools/predict.py $(MODEL) $(ARGS)
@@ -75,7 +78,8 @@ check-contract: ## Lists changes to inputs and outputs of the models that break 
 	@$(PYTHON) tools/schema_compat.py "$$BASE"
 
 smoke-weights: ## Downloads the weights for the smoke tests of a model into its folder: MODEL=….
-	@$(MAKE) --no-print-directory weights NAMES="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"
+	@names="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"; \
+	  test -z "$$names" || $(MAKE) --no-print-directory weights NAMES="$$names"
 
 smoke: $(VENV)/$(MODEL) ## Runs the smoke tests of a model on this machine, without Docker: MODEL=… ARGS="--url URL --gpu".
 	@$(BIN)/python tools/smoke.py $(MODEL) $(ARGS)

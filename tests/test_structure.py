@@ -26,7 +26,7 @@ ONLY = {
     "superres.mixing": {"errors"},
     "faces": {"errors", "images", "runtime", "superres.networks"},
     "portraits": {"errors", "values", "images", "weights", "runtime", "superres", "faces"},
-    "diffusion": {"errors", "weights", "runtime"},
+    "diffusion": {"errors", "values", "images", "weights", "runtime", "superres"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
     "serving.egress": {"errors", "weights.trusted"},
     "serving.workspace": {"errors"},

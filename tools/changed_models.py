@@ -2,7 +2,7 @@
 
 Usage: python tools/changed_models.py [BASE]
 
-Compares HEAD with the commit where it left BASE. Without a BASE that is in this clone, all models are printed.
+Compares HEAD with its merge base with BASE. All models are printed if BASE is missing or not in this clone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BUILD = ("Makefile", ".github/", "shared/", "tools/")  # what every image is bu
 
 
 def changed_models(root: Path, base: str) -> list[str]:
-    """The names of the models in root that differ from base, or that use something which does."""
+    """The models in root that changed since base, or that use something that did, in alphabetical order."""
     models = sorted(path.parent.name for path in root.glob("models/*/cog.yaml"))
     paths = _changed_paths(root, base)
     if paths is None:

@@ -2,7 +2,7 @@
 
 Usage: python tools/check_image.py MODEL [IMAGE] [--gpu]
 
-The container has no network, a read-only root, no capabilities and a user of no name. Cases that are marked
+The container has no network, a read-only root, no capabilities and a user without a name. Cases that are marked
 `gpu: true` run with --gpu only, which gives the container all GPUs. Needs Docker.
 """
 
@@ -50,7 +50,7 @@ def docker(*arguments: str) -> str:
 
 
 def described(inspected: dict[str, Any], history: list[str], contract: str, image_gb: float) -> Iterator[str]:
-    """What is wrong with an image by its description: its size, its schema, tokens in what it was built with."""
+    """Problems in the description of an image: its size, its schema, secrets in variables and build steps."""
     size = inspected["Size"] / _GIGABYTE
     if size > image_gb:
         yield f"The image has {size:.1f} GB; its smoke.yaml allows {image_gb:g} GB."
@@ -70,14 +70,14 @@ def _comparable(schema: str) -> Any:
 
 
 def exported(image: str) -> Iterator[str]:
-    """What is wrong with the files of an image."""
+    """Problems in the files of an image."""
     container = docker("create", image)
     try:
         with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
             assert export.stdout is not None
             yield from problems(export.stdout)
             if export.wait(_EXPORT_WITHIN) != 0:
-                yield "Its files could not all be read."
+                yield "Not all of its files could be read."
     finally:
         docker("rm", "--force", "--volumes", container)
 
@@ -105,7 +105,7 @@ def ready_after(url: str, container: str, within: float) -> float:
 
 
 def check(model: str, image: str, gpu: bool) -> int:
-    """Prints what is wrong with an image and how it ends its cases; returns how many of these there are."""
+    """Prints the problems of an image and the results of its smoke cases; returns how many problems there are."""
     folder = ROOT / "models" / model
     wanted = smoke.read(folder / "smoke.yaml")
     inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]

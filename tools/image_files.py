@@ -1,4 +1,4 @@
-"""What the files of an image must not be: pickles, secrets, or caches of the tools that built it."""
+"""Finds files that an image must not contain: pickles, secrets, and caches of build tools."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SECRETS = re.compile(
 
 
 def problems(archive: IO[bytes]) -> Iterator[str]:
-    """A line for every file in an exported image, a tar stream, that must not be there."""
+    """One sentence for each file that must not be in an exported image, which is a tar stream."""
     with tarfile.open(fileobj=archive, mode="r|") as members:
         for member in members:
             path = str(PurePosixPath(member.name))
@@ -43,9 +43,9 @@ def problems(archive: IO[bytes]) -> Iterator[str]:
 
 
 def kinds(path: str, begin: bytes, size: int) -> Iterator[str]:
-    """What is wrong with a file, by its path from the root, its first bytes and its size in bytes."""
+    """Which of these a file is, by its path without the leading slash, its first bytes and its size in bytes."""
     if _CACHES.search(path):
-        yield "of a cache"
+        yield "part of a cache"
     if PurePosixPath(path).suffix in _PICKLES and _PICKLED.match(begin) and not _TEST_DATA.search(path):
         yield "a pickle"
     packaged = _PACKAGES.search(path)  # keys in their tests, and tables that look like tokens
@@ -54,5 +54,5 @@ def kinds(path: str, begin: bytes, size: int) -> Iterator[str]:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether an environment variable or a build step has a key or a token in it."""
+    """Whether an environment variable or a build step contains a key or a token."""
     return _SECRETS.search(text.encode()) is not None

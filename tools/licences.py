@@ -1,4 +1,4 @@
-"""Prints THIRD_PARTY.md: the licences of what the models' images install, and of the weights that they use.
+"""Prints THIRD_PARTY.md: the licences of the packages in the images, and of the weights.
 
 Usage: python tools/licences.py
 
@@ -20,7 +20,7 @@ _HEAD = """# Third-party licences
 Made by `make licences`; do not edit.
 
 ## Packages
-What the images install beside Cog's base image, by the packages' own metadata.
+The packages in the images beside those of Cog's base image, with the licences in their metadata.
 
 | package | version | licence | models |
 |---|---|---|---|"""
@@ -34,7 +34,7 @@ From `shared/src/upscaling/weights/weights.toml`.
 
 def text(root: Path, weights: Catalogue) -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_packages(root), _WEIGHTS, *_weights(weights), ""])
+    return "\n".join([_HEAD, *_packages(root), _WEIGHTS, *_weights(root, weights), ""])
 
 
 def _packages(root: Path) -> Iterator[str]:
@@ -67,8 +67,10 @@ def licence_of(metadata: Message) -> str:
     return " or ".join(classifiers) or ", ".join(lines[:2])
 
 
-def _weights(weights: Catalogue) -> Iterator[str]:
+def _weights(root: Path, weights: Catalogue) -> Iterator[str]:
     for model, names in weights.models.items():
+        if not (root / "models" / model).is_dir():  # begun, and in no image yet
+            continue
         groups: dict[tuple[str, str], list[str]] = {}
         for entry in (weights.entries[name] for name in names):
             terms = f"{entry.licence}, non-commercial use only" if entry.non_commercial else entry.licence

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tells whether there is a release of Cog that is newer than the one we use.
+# Fails if there is a newer release of Cog than VERSION.
 # Usage: tools/newest_cog.sh VERSION [REPOSITORY]
 set -euo pipefail
 used=$1 repository=${2:-https://github.com/replicate/cog}

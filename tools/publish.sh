@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Pushes the image that was built and checked, and prints it with its digest: REGISTRY/MODEL@sha256:….
-# A registry gets the tags X.Y.Z and sha-<12 digits of the commit>; r8.im takes `cog push` and names versions itself.
+# Pushes the image of a model, and prints its name with the digest: REGISTRY/MODEL@sha256:….
+# The tags are X.Y.Z and sha-<12 digits of the commit>. r8.im needs `cog push` and names versions itself.
 # Usage: tools/publish.sh MODEL IMAGE VERSION
 set -euo pipefail
 model=$1 image=$2 version=$3

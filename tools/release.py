@@ -1,7 +1,7 @@
-"""Reads a release tag, MODEL/vX.Y.Z, and what CHANGELOG.md says of it.
+"""Reads a release tag, MODEL/vX.Y.Z, and its text in CHANGELOG.md.
 
 Usage: python tools/release.py names TAG    prints model=MODEL and version=X.Y.Z, for the outputs of a workflow
-       python tools/release.py notes TAG    prints what changed
+       python tools/release.py notes TAG    prints the text
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Release:
 
 
 def read(root: Path, tag: str) -> Release:
-    """The release of a tag. Raises ReleaseError where it has no such form, model or heading in CHANGELOG.md."""
+    """The release of a tag. Raises ReleaseError if the tag, the model or CHANGELOG.md do not fit."""
     found = _TAG.fullmatch(tag)
     if found is None:
         raise ReleaseError(f"{tag!r} is no release tag: it is MODEL/vX.Y.Z, like real-esrgan/v1.0.0.")
@@ -44,7 +44,7 @@ def read(root: Path, tag: str) -> Release:
 
 
 def _section(text: str, level: str, title: str) -> str:
-    """What stands below a heading, up to the next of its level or a higher one."""
+    """The text below a heading, up to the next heading of the same or a higher level."""
     heading, end = rf"^{level} {title}(?: \(\d{{4}}-\d\d-\d\d\))?\n", rf"(?=^#{{1,{len(level)}}} |\Z)"
     found = re.search(f"{heading}(.*?){end}", text, re.MULTILINE | re.DOTALL)
     return found[1].strip() if found else ""

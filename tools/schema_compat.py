@@ -1,9 +1,9 @@
-"""Compares the contracts of models with those of another commit, and tells every breaking change.
+"""Compares the contracts of models with those in another commit, and lists all breaking changes.
 
 Usage: python tools/schema_compat.py BASE [MODEL …], by default all models that BASE has
 
-A change is breaking if a request that was answered before can now be refused, or answered differently: a model or an
-input removed, a type, format, default or output changed, a bound tightened, a choice lost, an input newly required.
+A change is breaking if a request that worked before can now be refused or answered differently: a model or an input
+was removed, a type, format, default or output changed, a bound was tightened, a choice removed, an input made required.
 """
 
 from __future__ import annotations
@@ -25,39 +25,39 @@ class BaseError(Exception):
 
 
 def breaking_changes(before: Contract, after: Contract) -> list[str]:
-    """A sentence for every breaking change, in the order of the inputs."""
+    """All breaking changes, one sentence each, in the order of the inputs."""
     found: list[str] = []
     for name, old in before.inputs.items():
         new = after.inputs.get(name)
-        found += [f"{name} is gone."] if new is None else [f"{name}{said}" for said in _changes(old, new)]
+        found += [f"{name} was removed."] if new is None else [f"{name}: {said}" for said in _changes(old, new)]
     found += [
         f"{name} is new and required."
         for name, new in after.inputs.items()
         if name not in before.inputs and new.required
     ]
     if before.output != after.output:
-        found.append(f"The output was {before.output} and is {after.output}.")
+        found.append(f"The output changed from {before.output} to {after.output}.")
     return found
 
 
 def _changes(old: Input, new: Input) -> Iterator[str]:
     if (old.type, old.format) != (new.type, new.format):
-        yield f" was {_kind(old)} and is {_kind(new)}."
+        yield f"the type changed from {_kind(old)} to {_kind(new)}."
     if old.required != new.required and new.required:
-        yield " is now required."
+        yield "it is now required."
     elif not old.required and not new.required and not _is_same(old.default, new.default):
-        yield f" had the default {_value(old.default)} and has {_value(new.default)}."
+        yield f"the default changed from {_value(old.default)} to {_value(new.default)}."
     if new.minimum is not None and (old.minimum is None or new.minimum > old.minimum):
-        yield f" had {_bound('minimum', old.minimum)} and has {_bound('minimum', new.minimum)}."
+        yield f"the minimum changed from {_bound(old.minimum)} to {_bound(new.minimum)}."
     if new.maximum is not None and (old.maximum is None or new.maximum < old.maximum):
-        yield f" had {_bound('maximum', old.maximum)} and has {_bound('maximum', new.maximum)}."
+        yield f"the maximum changed from {_bound(old.maximum)} to {_bound(new.maximum)}."
     if new.choices is not None:
         if old.choices is None:
-            yield f" took every value and takes only {', '.join(map(_value, new.choices))}."
+            yield f"it accepted every value and now accepts only {', '.join(map(_value, new.choices))}."
         else:
             lost = [choice for choice in old.choices if choice not in new.choices]
             if lost:
-                yield f" has lost {', '.join(map(_value, lost))}."
+                yield f"it no longer accepts {', '.join(map(_value, lost))}."
 
 
 def _kind(one: Input) -> str:
@@ -74,12 +74,12 @@ def _value(value: Any) -> str:
     return "none" if value is NOTHING or value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _bound(kind: str, value: float | None) -> str:
-    return f"no {kind}" if value is None else f"the {kind} {value:g}"
+def _bound(value: float | None) -> str:
+    return "none" if value is None else f"{value:g}"
 
 
 def contracts_at(root: Path, base: str) -> dict[str, Contract]:
-    """The contracts of all models in a commit. Raises BaseError where there is no such commit in this clone."""
+    """The contracts of all models in a commit. Raises BaseError if the commit is not in this clone."""
     listed = _git(root, "ls-tree", "-r", "--name-only", "-z", base, "--", "models").split("\0")
     paths = [path for path in listed if path.count("/") == 2 and path.endswith("/openapi.json")]
     return {path.split("/")[1]: read(_git(root, "show", f"{base}:{path}")) for path in paths}
@@ -106,7 +106,7 @@ def main(arguments: list[str], root: Path = ROOT) -> int:
     for model in models or before:
         path = root / "models" / model / "openapi.json"
         if model in before and not path.exists():
-            found.append(f"{model}: the model is gone.")
+            found.append(f"{model}: the model was removed.")
         elif model in before:
             found += [f"{model}: {said}" for said in breaking_changes(before[model], read(path.read_text()))]
     print("\n".join(["Breaking changes:", *found] if found else ["No breaking change."]))

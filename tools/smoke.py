@@ -31,28 +31,28 @@ _PEAK = 255  # of the 8 bits that results are compared in
 
 
 class CaseError(Exception):
-    """A case did not end as it must; the message says how it ended."""
+    """The result of a case is not the expected one; the message says how it differs."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One request, and what must come of it: a picture, or an error."""
+    """One request and its expected result: a picture or an error."""
 
     name: str
     inputs: dict[str, Any]
-    """Values, or @path of a file, from the root of the repository."""
+    """Values; @path is a file, relative to the root of the repository."""
     size: tuple[int, int] | None = None
     """Width and height in pixels."""
     format: str | None = None
     """png, jpeg or webp, as read from the file itself."""
     golden: str | None = None
-    """Path of the picture that it must look like, from the model's folder."""
+    """Path of the expected picture, relative to the folder of the model."""
     psnr_db: float = 40
-    """How much it must look like that."""
+    """Smallest PSNR between the result and that."""
     error: str | None = None
-    """What the message begins with."""
+    """Beginning of the expected error message."""
     gpu: bool = False
-    """Whether it takes a GPU, or weights of some gigabytes."""
+    """Whether it needs a GPU, or all weights of the model."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def run(model: str, url: str, cases: Iterable[Case]) -> int:
 
 
 def check(model: str, url: str, case: Case) -> None:
-    """Raises CaseError unless the case ends as it must."""
+    """Raises CaseError if the result is not the expected one."""
     try:
         pairs = [f"{name}={_written(value)}" for name, value in case.inputs.items()]
         output = predict(url, parse_inputs(pairs, model))["output"]
@@ -100,18 +100,20 @@ def check(model: str, url: str, case: Case) -> None:
             raise CaseError(str(error)) from error
         return
     if case.error is not None:
-        raise CaseError(f"it succeeded, and should have said {case.error}.")
+        raise CaseError(f"it succeeded; expected the error {case.error}.")
     result = picture(base64.b64decode(output.partition(",")[2]))
     if case.size not in (None, (result.width, result.height)):
-        raise CaseError(f"the result is {result.width}×{result.height}.")
+        raise CaseError(f"the result is {result.width}×{result.height}; expected {case.size}.")
     kind = str(result.get("vips-loader")).removesuffix("load_buffer").removesuffix("load_source")
     if case.format not in (None, kind):
-        raise CaseError(f"the result is {kind}.")
+        raise CaseError(f"the result is {kind}; expected {case.format}.")
     if case.golden is not None:
         golden = picture((ROOT / "models" / model / case.golden).read_bytes())
         found = psnr_db(_pixels(result), _pixels(golden))
         if found < case.psnr_db:
-            raise CaseError(f"the result looks like {case.golden} by {found:.1f} dB.")
+            raise CaseError(
+                f"the result differs from {case.golden}: PSNR {found:.1f} dB; expected {case.psnr_db:g} dB."
+            )
 
 
 def _written(value: Any) -> str:

@@ -1,8 +1,8 @@
-"""Asks every address of the catalogue of weights whether it still has the file, with the size known.
+"""Checks that every address in the catalogue of weights still has its file, in the known size.
 
 Usage: python tools/weights_online.py
 
-A file is asked for, not fetched. One that a source has lost is told even where another source has it.
+Files are not downloaded. A file that one source no longer has is reported even if another one has it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _AS_IT_IS = {"Accept-Encoding": "identity"}  # a compressed answer has another s
 
 
 def problems(weights: Catalogue) -> Iterator[str]:
-    """A line for every file of a source that does not answer, or answers with another size."""
+    """One line for each file that a source does not have, or has in another size."""
     with requests.Session() as session:
         for entry in weights.entries.values():
             for source in entry.sources:

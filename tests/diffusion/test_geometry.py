@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from upscaling.diffusion.boxes import Box, Size
-from upscaling.diffusion.canvas import canvas_size, scale_steps
-from upscaling.diffusion.crops import Crop, crop, hint_box
+from upscaling.diffusion.boxes import Box
+from upscaling.diffusion.crops import Crop, crop
+from upscaling.diffusion.hints import hint_box
 from upscaling.diffusion.masks import blend, mask
 from upscaling.diffusion.patches import Grid, Order, Patch, SeamFix, redraw_patches, seam_patches
+from upscaling.diffusion.scale_steps import scale_steps
 from upscaling.diffusion.waves import batches, waves
+from upscaling.images import Size
 
 WORKED_EXAMPLE = Grid(Size(1280, 960), Size(512, 512))
 SQUARE = Grid(Size(2048, 2048), Size(512, 512))
@@ -46,13 +48,6 @@ any_settings = st.builds(
     seam_blur=st.integers(0, 20),
     uniform=st.booleans(),
 )
-
-
-def test_canvas_is_the_nearest_multiple_of_eight() -> None:
-    assert canvas_size(Size(640, 480), 2) == (1280, 960)
-    assert canvas_size(Size(101, 99), 1.5) == (152, 152)  # 151.5 and 148.5
-    assert canvas_size(Size(10, 6), 2) == (16, 16)  # 20 and 12 lie halfway: to the even multiple
-    assert canvas_size(Size(3, 900), 1) == (8, 896)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,10 @@ def test_ddim_uniform_may_have_more_steps(steps: int, count: int) -> None:
     assert len(sigmas("ddim_uniform", steps, 1, "ddim")) == count + 1
 
 
+def test_ddim_uniform_of_more_steps_than_the_table_has_takes_every_sigma() -> None:
+    assert torch.equal(sigmas("ddim_uniform", 20, 0.01, "ddim")[:-1], TABLE[1:21].flip(0))
+
+
 @pytest.mark.parametrize("sampler", ["dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2"])
 def test_some_samplers_leave_out_the_level_before_zero(sampler: str) -> None:
     longer = sigmas("normal", 11, 1, "euler")

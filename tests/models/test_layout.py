@@ -16,6 +16,11 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.diffusion.colour_fix import COLOUR_FIXES
+from upscaling.diffusion.options import UPSCALERS
+from upscaling.diffusion.patches import Order, SeamFix
+from upscaling.diffusion.samplers import SAMPLERS
+from upscaling.diffusion.sigmas import SCHEDULES
 from upscaling.faces.detection import SMALLEST_FOUND
 from upscaling.portraits import codeformer
 from upscaling.portraits.gfpgan import VERSIONS
@@ -263,6 +268,18 @@ def test_weights_for_non_commercial_use_are_marked_wherever_a_model_is_chosen(na
     head = "".join(Model(name).text("README.md").splitlines(keepends=True)[:5])
     marked = {"non-commercial use only" in text.lower() for text in (row, head, Model(name).text("cog.yaml"))}
     assert marked == {bool(restricted)}
+
+
+def test_choices_of_ultimate_sd_upscale_are_those_of_the_package() -> None:
+    model = Model("ultimate-sd-upscale")
+    assert choices(model, "upscaler") == list(UPSCALERS)
+    assert choices(model, "mode_type") == list(Order)
+    assert choices(model, "seam_fix_mode") == list(SeamFix)
+    assert choices(model, "scheduler") == list(SCHEDULES)
+    assert choices(model, "color_fix") == list(COLOUR_FIXES)
+    assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
+    hosted_but_not_there = {"dpmpp"}
+    assert set(choices(model, "sampler_name")) == set(SAMPLERS) | hosted_but_not_there
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -60,7 +60,7 @@ def models(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run
         given = FaceNetworks(
             detector=lambda: detector,
             parser=lambda: Parser(Skin(), torch.float32, CPU),
-            restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU),
+            restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU, batch=4),
             dtype=torch.float32,
         )
         monkeypatch.setattr(FaceModels, "networks", lambda *_: given)

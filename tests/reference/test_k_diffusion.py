@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from k_diffusion import sampling
-from toy_denoiser import source, toy
+from toy_denoiser import counted, source, toy
 
 from upscaling.diffusion.noise import NoiseSource, noised
 from upscaling.diffusion.samplers import SAMPLERS
@@ -76,7 +76,7 @@ def test_from_a_seed_samplers_give_what_k_diffusion_gives(name: str, schedule: s
     positive = levels[levels > 0]
     tree = sampling.BrownianTreeNoiseSampler(start, positive.min(), positive.max(), SEED) if name in BROWNIAN else None
     theirs = published(name, start, levels, **({"noise_sampler": tree} if tree else {}))
-    # k-diffusion rounds the middle of this sampler's steps to fp32. At a sigma of 14 that is 1e-6 away, where a
+    # k-diffusion rounds the middle of dpmpp_sde's steps to fp32. At a sigma of 14 that is 1e-6 away, where a
     # Brownian motion has moved by 1e-3.
     tolerance = 1e-3 if name == "dpmpp_sde" and levels[0] > 1 else 1e-5
     torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
@@ -98,3 +98,19 @@ def test_in_fp64_the_formulas_are_those_of_k_diffusion(name: str, schedule: str,
     finally:
         torch.set_default_dtype(torch.float32)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("turns", [8, 16])
+def test_dpm_adaptive_takes_and_rejects_the_same_steps(turns: int) -> None:
+    def restless(latents: torch.Tensor, sigma: float | torch.Tensor) -> torch.Tensor:
+        return torch.tanh(latents) + torch.sin(turns * torch.as_tensor(sigma).log())
+
+    denoise, called = counted(restless)
+    levels = sigmas("normal", 20, 0.5, "dpm_adaptive").double()
+    start = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1)).double() * levels[0]
+    ours = SAMPLERS["dpm_adaptive"](denoise, start, levels, source(SEED, SHAPE[2:]), ignore)
+    model, ends = (lambda latents, sigma: restless(latents, sigma[0])), (levels[-2].item(), levels[0].item())
+    theirs, steps = sampling.sample_dpm_adaptive(model, start, *ends, disable=True, return_info=True)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert len(called) == steps["nfe"]
+    assert steps["n_reject"] > 3

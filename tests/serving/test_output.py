@@ -21,6 +21,11 @@ from upscaling.serving.output import Output
         (Output(height=10), (3, 1000), (1, 10)),
         (Output(width=3, height=9), (1000, 1), (3, 9)),
         (Output(scale=10, width=3), (3, 3), (3, 3)),
+        (Output(scale=2, multiple=8), (640, 480), (1280, 960)),
+        (Output(scale=1.5, multiple=8), (101, 99), (152, 152)),  # 151.5 and 148.5
+        (Output(scale=2, multiple=8), (10, 6), (16, 16)),  # 20 and 12 lie halfway: to the even multiple
+        (Output(scale=1, multiple=8), (3, 900), (8, 896)),
+        (Output(scale=2, width=33, multiple=8), (10, 10), (33, 33)),
     ],
 )
 def test_size_rounds_half_to_even_and_is_at_least_one(

@@ -89,6 +89,11 @@ def test_non_commercial_weights_not_marked_in_the_main_readme_are_reported(root:
     ]
 
 
+def test_a_model_without_a_folder_has_no_readme_to_check(root: Path) -> None:
+    text = WHOLE.replace("[models]", '[models]\nplanned = ["net"]')
+    assert problems(read(text), root) == []
+
+
 def test_all_is_told_at_once(root: Path) -> None:
     text = WHOLE.replace("size = 5, ", "").replace('"net", ', "")
     assert len(problems(read(text), root)) == 2

@@ -56,7 +56,7 @@ def test_a_pickle_is_found(path: str, content: bytes) -> None:
     ],
 )
 def test_a_cache_is_found(path: str) -> None:
-    assert found(path) == [f"/{path} is of a cache."]
+    assert found(path) == [f"/{path} is part of a cache."]
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,31 @@ def test_a_network_keeps_no_weights_besides_its_own_copies() -> None:
     weights = sum(value.nbytes for value in random_swinir.state(settings).values())
     network = load(random_swinir.state(settings), torch.float32, CPU)
     assert network.nbytes < 1.2 * weights
+
+
+def in_old_names(state: tiny.StateDict, blocks: int) -> tiny.StateDict:
+    """ESRGAN's first layout (xinntao/ESRGAN), that of 4x-UltraSharp and 4x_NMKD-Siax_200k."""
+    places = {"conv_first": "model.0", "conv_body": f"model.1.sub.{blocks}", "conv_up1": "model.3",
+              "conv_up2": "model.6", "conv_hr": "model.8", "conv_last": "model.10"}  # fmt: skip
+
+    def old(name: str) -> str:
+        layer, _, kind = name.rpartition(".")
+        if layer in places:
+            return f"{places[layer]}.{kind}"
+        _, block, dense, convolution = layer.split(".")
+        return f"model.1.sub.{block}.{dense.upper()}.{convolution}.0.{kind}"
+
+    return {old(name): tensor for name, tensor in state.items()}
+
+
+def test_esrgan_in_its_first_layout_is_the_same_network() -> None:
+    state = handmade.vivid(tiny.rrdb(blocks=2))
+    given = torch.rand(1, 3, 12, 16, generator=torch.Generator().manual_seed(0))
+    results = []
+    for named in (state, in_old_names(state, blocks=2)):
+        values = given
+        for stage in load(named, torch.float32, CPU).stages:
+            values = stage.run(values)
+        results.append(values)
+    assert torch.equal(*results)
+    assert results[0].std() > 0.05

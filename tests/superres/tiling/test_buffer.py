@@ -23,7 +23,7 @@ def _bands(whole: torch.Tensor, heights: list[int], widths: list[int]) -> list[B
             values = whole[:, :, rows.start : rows.end, columns.start : columns.end].clone()
             band.append(Patch(rows, columns, values))
             left = columns.end
-        bands.append(tuple(band))
+        bands.append(Band(rows, Span(0, _WIDTH), iter(band)))
         top = rows.end
     return bands
 
@@ -43,7 +43,8 @@ def test_a_window_and_a_view_hold_the_values_of_the_whole_map(
     whole = _map(sum(heights))
     rows, dropped = RowBuffer(_WIDTH), 0
     for band in _bands(whole, heights, widths):
-        rows.append(band)
+        for patch in band.patches:
+            rows.append(patch)
         dropped = data.draw(st.integers(dropped, rows.end - 1))
         rows.drop_before(dropped)
         start = data.draw(st.integers(dropped, rows.end - 1))
@@ -60,7 +61,8 @@ def test_beyond_the_width_the_columns_begin_again(widths: list[int], left: int, 
     whole = _map(4)
     rows = RowBuffer(_WIDTH)
     for band in _bands(whole, [4], widths):
-        rows.append(band)
+        for patch in band.patches:
+            rows.append(patch)
     expected = whole[:, :, 1:3, torch.arange(left, left + length) % _WIDTH]
     assert torch.equal(rows.window(Span(1, 3), Span(left, left + length)), expected)
 
@@ -69,7 +71,8 @@ def test_beyond_the_width_the_columns_begin_again(widths: list[int], left: int, 
 def test_dropped_rows_take_no_memory(heights: list[int], widths: list[int], data: st.DataObject) -> None:
     rows = RowBuffer(_WIDTH)
     for band in _bands(_map(sum(heights)), heights, widths):
-        rows.append(band)
+        for patch in band.patches:
+            rows.append(patch)
     dropped = data.draw(st.integers(0, rows.end))
     rows.drop_before(dropped)
     assert _held(rows) == rows.end - dropped
@@ -77,7 +80,7 @@ def test_dropped_rows_take_no_memory(heights: list[int], widths: list[int], data
 
 def test_writing_to_a_window_leaves_the_rows_alone() -> None:
     rows = RowBuffer(_WIDTH)
-    rows.append((Patch(Span(0, 4), Span(0, _WIDTH), _map(4)),))
+    rows.append(Patch(Span(0, 4), Span(0, _WIDTH), _map(4)))
     rows.window(Span(0, 4), Span(0, _WIDTH)).zero_()
     assert torch.equal(rows.window(Span(0, 4), Span(0, _WIDTH)), _map(4))
 
@@ -86,5 +89,4 @@ def test_writing_to_a_window_leaves_the_rows_alone() -> None:
 def test_a_band_is_joined_in_one_piece(heights: list[int], widths: list[int]) -> None:
     whole = _map(sum(heights))
     for band in _bands(whole, heights, widths):
-        rows = band[0].rows
-        assert torch.equal(joined(band), whole[:, :, rows.start : rows.end])
+        assert torch.equal(joined(band), whole[:, :, band.rows.start : band.rows.end])

@@ -1,16 +1,10 @@
-"""Sizes and boxes on a canvas, in pixels."""
+"""Boxes on a canvas, in pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-
-class Size(NamedTuple):
-    """A width and a height."""
-
-    width: int
-    height: int
+from upscaling.images import Size
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from upscaling.diffusion.boxes import Box, Size
+from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.masks import drawn
 from upscaling.diffusion.patches import Patch
+from upscaling.images import Size
 
 LATENT = 8  # pixels a side that one latent stands for
 
@@ -39,16 +40,6 @@ def crop(patch: Patch, canvas: Size, *, uniform: bool) -> Crop:
     # ComfyUI cuts a rim off sizes that are no multiple of 8 and stretches what is left; here they are resized.
     size = Size(*(max(side // LATENT, 1) * LATENT for side in patch.size))
     return Crop(patch, _grown(padded, target, canvas), size)
-
-
-def hint_box(box: Box, canvas: Size, hint: Size) -> Box:
-    """The part of a ControlNet hint that belongs to a part of the canvas: every pixel that it touches."""
-    return Box(
-        box.left * hint.width // canvas.width,
-        box.top * hint.height // canvas.height,
-        -(-box.right * hint.width // canvas.width),
-        -(-box.bottom * hint.height // canvas.height),
-    )
 
 
 def _padded(patch: Patch, canvas: Size) -> Box:

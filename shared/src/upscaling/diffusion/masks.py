@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from upscaling.diffusion.boxes import Box, Size
+from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.patches import Gradient, Patch
+from upscaling.images import Size
 
 _BLUR_REACH = 3.5  # pixels per pixel of radius: Pillow's three box blurs reach just under 3 radii, and a pixel each
 _BAND = Size(256, 256)  # what a band's gradient is drawn at

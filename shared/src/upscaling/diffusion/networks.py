@@ -90,13 +90,14 @@ class Library:
         controlnet: str | None = None,
         vae: str | None = None,
         loras: Sequence[tuple[str, float]] = (),
+        dtype: torch.dtype | None = None,
     ) -> Networks:
         """The networks of the catalogue's names; without `vae`, the checkpoint's own.
 
-        LoRAs are added in their order, each times its strength. Raises E_INPUT for a name that the model has not, and
-        E_WEIGHTS where weights cannot be had or are not of these networks.
+        LoRAs are added in their order, each times its strength. `dtype` is the fast type unless given. Raises E_INPUT
+        for a name that the model has not, and E_WEIGHTS where weights cannot be had or are not of these networks.
         """
-        dtype = choose_dtype(self.device)
+        dtype = dtype or self.dtype
         entry = self._entry(checkpoint, "checkpoint")
         base = self._base(entry, self._loras(loras), dtype)
         own = self._network(
@@ -109,6 +110,11 @@ class Library:
             )
             sources, control = [*sources, loaded.source], loaded.module
         return Networks(base.unet, base.text_encoder, own.module, control, ", ".join(dict.fromkeys(sources)))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type that networks are loaded in first."""
+        return choose_dtype(self.device)
 
     def embeddings(self) -> Embeddings:
         """The textual inversions of the model by name."""

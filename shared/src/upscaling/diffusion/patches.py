@@ -10,7 +10,8 @@ from enum import StrEnum
 from itertools import product
 from math import ceil
 
-from upscaling.diffusion.boxes import Box, Size, nearest_multiple
+from upscaling.diffusion.boxes import Box, nearest_multiple
+from upscaling.images import Size
 
 
 class Order(StrEnum):

@@ -17,7 +17,6 @@ from upscaling.images.resampling import resized
 from upscaling.images.transparency import fill_hidden
 from upscaling.portraits.face_models import FaceModels
 from upscaling.runtime.attempts import first_finite
-from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
 from upscaling.values import number, shown, truth, whole_of_64_bits
 
@@ -40,20 +39,19 @@ def with_faces(
     name is that of the restoration network in the catalogue. enlarge is a network's work that doubles the restored
     faces where the result is larger than the picture. Faces are found and restored once, before the first row; the
     metric `faces` lists them. Raises E_INPUT for an unknown name and invalid options; the work raises what
-    `enhance_faces` raises, and E_MEMORY.
+    `enhance_faces` raises.
     """
     restorer, options = models.restorer(name), _checked(options)
 
     def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
         of_faces, of_background = progress.split(1, 1)
         source = Size(image.width, image.height)
-        with memory_errors_coded("the faces", "Send a smaller picture."):
-            networks = models.networks(restorer, image)
-            faces, outcomes = enhance_faces(_visible(image), networks, options, of_faces.reach)
-            progress.figures["faces"] = _listed(outcomes)
-            progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
-            if enlarge is not None:
-                faces = tuple(doubled_where_coarse(face, enlarge, source, size, progress) for face in faces)
+        networks = models.networks(restorer, image)
+        faces, outcomes = enhance_faces(_visible(image), networks, options, of_faces.reach)
+        progress.figures["faces"] = _listed(outcomes)
+        progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
+        if enlarge is not None:
+            faces = tuple(doubled_where_coarse(face, enlarge, source, size, progress) for face in faces)
         of_faces.reach(1)
         for rows in background(image, size, of_background):
             yield paste(rows, faces, source, size)

@@ -49,21 +49,22 @@ def keep_unread(path: Any) -> None:
 
 
 @contextmanager
-def received(image: object, folder: Path) -> Generator[Path]:
-    """The picture as a file in `folder`, which is removed at the end of the block.
+def received(given: object, folder: Path, name: str = "image") -> Generator[Path]:
+    """The picture of an input, by its name, as a file in `folder`, which is removed at the end of the block.
 
     Raises E_INPUT if the input is no URL or cannot be downloaded within FETCHED_WITHIN, E_TOO_LARGE for more bytes than
     `Limits.input_bytes`, and E_ENCODE if the disk is full.
     """
-    if not isinstance(image, Incoming):
+    if not isinstance(given, Incoming):
         # Cog passes other strings, such as local paths, unchanged.
         raise UpscalingError(
-            Code.INPUT, f"image is {str(image)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
+            Code.INPUT, f"{name} is {str(given)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
         )
     path = folder / "input"
     most = Limits.from_environment().input_bytes
     try:
-        _write(path, _from_data_url(image.url) if image.url.startswith("data:") else _fetched(image.url), most)
+        parts = _from_data_url(given.url, name) if given.url.startswith("data:") else _fetched(given.url)
+        _write(path, parts, most)
         yield path
     finally:
         path.unlink(missing_ok=True)
@@ -90,16 +91,16 @@ def _write(path: Path, parts: Generator[bytes], most: int) -> None:
         ) from error
 
 
-def _from_data_url(url: str) -> Generator[bytes]:
+def _from_data_url(url: str, name: str) -> Generator[bytes]:
     kind, comma, content = url.partition(",")
     if not comma:
-        raise UpscalingError(Code.INPUT, f"image is {shown(url)}, a data URL without a comma; send a whole one.")
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(url)}, a data URL without a comma; send a whole one.")
     try:
         content = urllib.parse.unquote_to_bytes(content)
         yield base64.b64decode(content) if kind.endswith(";base64") else content
     except ValueError as error:
         raise UpscalingError(
-            Code.INPUT, f"image is a data URL whose base64 is cut off or damaged ({error}). Send a whole one."
+            Code.INPUT, f"{name} is a data URL whose base64 is cut off or damaged ({error}). Send a whole one."
         ) from error
 
 

@@ -23,6 +23,8 @@ class Output:
     format: str = "png"
     quality: int = 95
     """1–100, for JPEG and WebP."""
+    multiple: int = 1
+    """Sides that follow from `scale` alone are rounded to a multiple of this."""
 
     def checked(self, limits: Limits) -> Output:
         """The values in their declared types; raises E_INPUT and E_TOO_LARGE for invalid ones."""
@@ -40,14 +42,14 @@ class Output:
         )
 
     def size(self, width: int, height: int) -> Size:
-        """The size of the output for an input's width and height: halves round to even, sides are at least 1."""
+        """The size of the output for an input's width and height: halves round to even, no side is 0."""
         if self.width and self.height:
             return Size(self.width, self.height)
         if self.width:
             return Size(self.width, max(round(height * self.width / width), 1))
         if self.height:
             return Size(max(round(width * self.height / height), 1), self.height)
-        return Size(max(round(width * self.scale), 1), max(round(height * self.scale), 1))
+        return Size(*(max(round(side * self.scale / self.multiple), 1) * self.multiple for side in (width, height)))
 
 
 def _side(name: str, value: float | None, limits: Limits) -> int | None:

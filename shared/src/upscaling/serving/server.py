@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from upscaling.images import Image, Limits, start_threads
+from upscaling.images import Image, Limits, decode, start_threads
 from upscaling.runtime.device import choose_device, choose_dtype
 from upscaling.runtime.progress import Progress, ProgressLines
 from upscaling.serving.egress import refuse_private_addresses
@@ -41,6 +41,14 @@ class Server:
         folder = self.workspace.begin()
         with received(image, folder) as source:
             return process(source, folder, output, work, record, Progress(ProgressLines(self.model)), prepare)
+
+    def picture(self, name: str, given: object) -> Image:
+        """Receives and decodes a picture beside `image`, by its name, before `predict` is called for the request.
+
+        Raises the errors of `received` and `decode`.
+        """
+        with received(given, self.workspace.begin(), name) as source:
+            return decode(source, Limits.from_environment())
 
 
 def start(model: str, path: type[Path]) -> Server:

@@ -1,4 +1,4 @@
-"""Enlarges a plane of a picture, its colours or its alpha: the network's passes, then Lanczos."""
+"""Enlarges a plane of a picture, its colours or its alpha: first the passes of the network, then Lanczos."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from upscaling.images.grey import LUMA
-from upscaling.images.image import Pixels
+from upscaling.images.image import Border, Pixels
 from upscaling.images.resampling import needed_margin, resample
 from upscaling.images.rows import recut
-from upscaling.images.transparency import Border, restore_solid
+from upscaling.images.transparency import restore_solid
 from upscaling.runtime.progress import Progress
 from upscaling.superres.networks import Network
 from upscaling.superres.networks.stage import Padding
@@ -25,18 +25,18 @@ from upscaling.superres.tiling.geometry import Span, pieces
 
 @dataclass(frozen=True)
 class Enlargement:
-    """The passes of a network and the resampling that bring all planes of one picture to a target size."""
+    """How the planes of one picture are brought to a target size: the passes of a network, then resampling."""
 
     network: Network
     border: Border
     plans: tuple[Plan, ...]
     """One for each pass."""
-    size: tuple[int, int]
-    """(height, width) that the passes lead to."""
+    enlarged: tuple[int, int]
+    """(height, width) after the passes."""
     target: tuple[int, int]
     """(height, width) of the result."""
     margins: tuple[int, int]
-    """Rows and columns of the repeated picture that the resampling needs on each side."""
+    """Rows and columns of a repeating picture that the resampling needs beyond each side."""
 
     @classmethod
     def of(
@@ -48,7 +48,10 @@ class Enlargement:
         target: tuple[int, int],
         tile: TileSize,
     ) -> Enlargement:
-        """From size to target, both (height, width); raises E_INPUT for a repeating picture that the network pads."""
+        """From size to target, both (height, width).
+
+        Raises E_INPUT for a repeating picture with a size that the network would have to pad.
+        """
         factor = network.scale**passes
         enlarged = size[0] * factor, size[1] * factor
         if border == "edge":
@@ -58,16 +61,16 @@ class Enlargement:
         return cls(network, border, repeating(network, size, tile, passes, margins[0]), enlarged, target, margins)
 
     def computed(self, plane: Pixels, progress: Progress) -> Iterator[Pixels]:
-        """Yields the plane in bands as the network enlarges it, with the rows of the margin.
+        """Yields the plane in bands, enlarged by the network, with the rows of the margin.
 
-        The plane is (height, width, 1 or 3), as are the bands. Raises E_MEMORY and E_NONFINITE.
+        The plane is (height, width, 1 or 3), and the bands have the same form. Raises E_MEMORY and E_NONFINITE.
         """
         first, *others = self.plans
         part, *parts = progress.split(*(plan.work for plan in self.plans))
-        through = partial(_through, self.network, channels=plane.shape[2], dtype=plane.dtype)
-        bands = through(first, _input(self.network, first, self.border, plane), progress=part)
+        run_pass = partial(_run_pass, self.network, channels=plane.shape[2], dtype=plane.dtype)
+        bands = run_pass(first, _input(self.network, first, self.border, plane), progress=part)
         for plan, part in zip(others, parts, strict=True):
-            bands = through(plan, recut(bands, plan.tile.rows), progress=part)
+            bands = run_pass(plan, recut(bands, plan.tile.rows), progress=part)
         return bands
 
     def unchanged(self, plane: Pixels) -> Iterator[Pixels]:
@@ -76,18 +79,18 @@ class Enlargement:
         yield plane[np.arange(-self.margins[0], height + self.margins[0]) % height]
 
     def restored(self, bands: Iterator[Pixels], alpha: Pixels) -> Iterator[Pixels]:
-        """Yields bands of computed alpha, exact again where the given alpha, (height, width), is clear or opaque."""
-        scale = self.size[0] // len(alpha)
+        """Yields bands of computed alpha, set to exact values where `alpha`, (height, width), is clear or opaque."""
+        scale = self.enlarged[0] // len(alpha)
         top = -self.margins[0]
         for rows in bands:
             yield restore_solid(rows[..., 0], alpha, top, scale, self.border)[..., None]
             top += len(rows)
 
     def resized(self, bands: Iterator[Pixels]) -> Iterator[Pixels]:
-        """Yields bands at exactly the size of the target."""
-        columns = np.arange(-self.margins[1], self.size[1] + self.margins[1]) % self.size[1]
+        """Yields bands of the target size."""
+        columns = np.arange(-self.margins[1], self.enlarged[1] + self.margins[1]) % self.enlarged[1]
         widened = (band[:, columns] for band in bands) if self.margins[1] else bands
-        return resample(widened, self.size, self.target, self.margins)
+        return resample(widened, self.enlarged, self.target, self.margins)
 
 
 def _input(network: Network, plan: Plan, border: Border, pixels: Pixels) -> Iterator[Pixels]:
@@ -101,11 +104,11 @@ def _input(network: Network, plan: Plan, border: Border, pixels: Pixels) -> Iter
 
 
 def _positions(length: int, span: Span, mode: Padding | Literal["wrap"]) -> NDArray[np.intp]:
-    """The index in 0…length of each row or column of a longer span; mode as in numpy.pad."""
+    """For each row or column of a longer span, its index in the picture, 0 to length; mode as in numpy.pad."""
     return np.pad(np.arange(length, dtype=np.intp), (-span.start, span.end - length), mode=mode)
 
 
-def _through(
+def _run_pass(
     network: Network,
     plan: Plan,
     bands: Iterator[Pixels],
@@ -113,19 +116,20 @@ def _through(
     dtype: np.dtype[np.uint8 | np.uint16],
     progress: Progress,
 ) -> Iterator[Pixels]:
+    """Yields the output of one pass, without its padding."""
     entering = (_to_values(band, network) for band in bands)
     top = plan.computed_rows.start
     for band in stream(network, entering, plan, progress):
         first, end = (min(max(row - top, 0), band.shape[2]) for row in (plan.output_rows.start, plan.output_rows.end))
         top += band.shape[2]
         rows = _to_pixels(band[:, :, first:end, : plan.output_width], channels, dtype)
-        del band  # this frame stays alive while the rows are resampled and encoded
+        del band  # frees its memory while the rows are resampled and encoded
         if len(rows):
             yield rows
 
 
 def _to_values(band: Pixels, network: Network) -> torch.Tensor:
-    """Rows as the network takes them: (1, channels, rows, width), 0–1."""
+    """Rows in the form that the network needs: (1, channels, rows, width), 0–1."""
     values = torch.as_tensor(band.astype(np.float32)).to(network.device)
     if band.shape[2] == 1:
         values = values.expand(-1, -1, network.channels)
@@ -138,6 +142,6 @@ def _to_pixels(band: torch.Tensor, channels: int, dtype: np.dtype[np.uint8 | np.
         if channels == 1 and len(values) == 3:
             values = (values * values.new_tensor(LUMA)[:, None, None]).sum(dim=0, keepdim=True)
         full = np.iinfo(dtype).max
-        # torch has no arithmetic on uint16, but its int32 holds the range.
+        # torch has no arithmetic for uint16, so 16 bit is rounded in int32.
         rounded = values.mul(full).round_().to(torch.uint8 if full == 255 else torch.int32)
         return rounded.permute(1, 2, 0).cpu().numpy().astype(dtype, copy=False)

@@ -44,7 +44,7 @@ def _unipc(
     ends = torch.cat([sigmas[:-1], sigmas.new_tensor([_END])])
     past = [(denoise(latents, ends[0].item()), ends[0].item())]  # the latest comes first
     for number, (sigma, following) in enumerate(steps(ends, on_step), 1):
-        order = min(number, _ORDER, count - 1, count + 1 - number)
+        order = min(number, _ORDER, count + 1 - number)
         h = log(following / sigma)
         (denoised, _), *earlier = past[:order]
         distances = [log(before / sigma) / h for _, before in earlier]

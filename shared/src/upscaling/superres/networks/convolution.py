@@ -1,6 +1,6 @@
-"""Convolutions on a CPU whose value at a pixel does not depend on the size of the tile around it.
+"""Convolutions on a CPU with results that do not depend on the size of the tile.
 
-On a GPU, and where torch has no oneDNN, networks keep torch's own convolutions.
+On a GPU, and if torch has no oneDNN, networks keep the convolutions of torch.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# With AMX, oneDNN sums a convolution of fewer inputs in an order that it chooses by the tile's width
-# (relo_type in jit_brgemm_conv_utils.cpp). Inputs of zeros add nothing and leave one order.
+# With AMX and fewer input channels, the order of oneDNN's sums depends on the width of the tile (relo_type in
+# jit_brgemm_conv_utils.cpp). Padding with channels of zeros avoids this.
 _FEWEST_INPUTS = 16
-# Weights are packed for one size of input, in pixels; they serve every other size too.
+# Weights are packed for an input of this size in pixels; they can be used for any other size.
 _PACKED_FOR = (128, 128)
 
-_onednn: Any = torch.ops.mkldnn  # private operators, which torch's own compiler makes its graphs of
+_onednn: Any = torch.ops.mkldnn  # private operators, which torch's compiler uses
 
 
 def are_onednns(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether oneDNN has convolutions of the type on this device."""
+    """Whether oneDNN supports convolutions in a type on a device."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     match dtype:
@@ -35,12 +35,12 @@ def are_onednns(dtype: torch.dtype, device: torch.device) -> bool:
             return dtype is torch.float32
 
 
-def prepare(model: nn.Module) -> None:
-    """Replaces all convolutions of a model on the CPU, in its final type, by oneDNN's.
+def prepare(network: nn.Module) -> None:
+    """Replaces all convolutions of a network by those of oneDNN; it must be on the CPU and in its final type.
 
-    A leaky ReLU that follows a convolution in a sequence becomes part of it.
+    A leaky ReLU after a convolution in an nn.Sequential becomes part of it.
     """
-    for module in list(model.modules()):
+    for module in list(network.modules()):
         for (name, child), (following, activation) in pairwise([*module.named_children(), ("", None)]):
             if type(child) is not nn.Conv2d:
                 continue
@@ -52,7 +52,7 @@ def prepare(model: nn.Module) -> None:
 
 
 def split(convolution: nn.Conv2d, inputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """Two convolutions whose sum is this one: of its first inputs, with the bias, and of the others."""
+    """Splits a convolution into two that add up to it: of its first inputs, with the bias, and of its other inputs."""
     first, others = deepcopy(convolution), deepcopy(convolution)
     first.in_channels, others.in_channels = inputs, convolution.in_channels - inputs
     first.weight = nn.Parameter(convolution.weight[:, :inputs].clone(), requires_grad=False)
@@ -70,14 +70,14 @@ def add_convolution(sums: torch.Tensor, convolution: nn.Module, tile: torch.Tens
 
 
 class OneDnnConvolution(nn.Module):
-    """A convolution that oneDNN computes at every size, with the activation after it in the same step.
+    """A convolution that is computed by oneDNN at every size, together with an activation after it.
 
-    torch itself takes another kernel for small inputs in fp32 (use_mkldnn in aten/src/ATen/native/Convolution.cpp),
-    which sums in another order. Takes and gives (count, channels, height, width), channels last.
+    For small inputs in fp32, torch uses another kernel with another order of sums (use_mkldnn in
+    aten/src/ATen/native/Convolution.cpp). Input and output are (count, channels, height, width), channels last.
     """
 
     def __init__(self, convolution: nn.Conv2d, negative_slope: float | None = None) -> None:
-        """Packs the weights for the instruction set of this machine; negative_slope is of a leaky ReLU."""
+        """Packs the weights for the instruction set of this machine; negative_slope is for a leaky ReLU."""
         super().__init__()
         self._missing_inputs = max(_FEWEST_INPUTS - convolution.in_channels, 0) if convolution.groups == 1 else 0
         self._geometry = convolution.padding, convolution.stride, convolution.dilation, convolution.groups
@@ -90,7 +90,7 @@ class OneDnnConvolution(nn.Module):
         self._bias = convolution.bias
 
     def forward(self, tile: torch.Tensor) -> torch.Tensor:
-        """The convolution of a tile, then leaky ReLU where there is one."""
+        """The convolution of a tile, and then the leaky ReLU, if there is one."""
         if self._missing_inputs:
             tile = functional.pad(tile, (0, 0, 0, 0, 0, self._missing_inputs))
         return _onednn._convolution_pointwise(tile, self._weight, self._bias, *self._geometry, *self._activation, "")

@@ -17,36 +17,40 @@ from upscaling.superres.networks.stage import Stage
 
 ARCHITECTURE = "ESRGAN"  # spandrel's name for it
 
-_RESIDUAL_SCALE = 0.2  # the factor on every residual, in the paper (β) and in the published networks
+_RESIDUAL_SCALE = 0.2  # the factor of all residuals: β in the paper
 _DENSE_BLOCK_HALO = 5  # five 3×3 convolutions in a row
-_TAIL_HALO = 2  # one 3×3 convolution at twice the size and three at four times: 0.5 + 0.75, rounded up
+_TAIL_HALO = 2  # one 3×3 convolution at ×2 and three at ×4: 0.5 + 0.75 pixels, rounded up
 
 
-def stages(model: Any) -> tuple[Stage, ...]:
-    """One stage per dense block: a whole block of three would need three times the halo."""
-    head, trunk, *tail = model.model
+def stages(module: Any) -> tuple[Stage, ...]:
+    """One stage per dense block. A whole block of three dense blocks would need three times the halo."""
+    head, trunk, *tail = module.model
     *blocks, trunk_convolution = trunk.sub
     return (
-        _head(head, model.shuffle_factor or 1),
+        _head(head, module.shuffle_factor or 1),
         *(stage for index, block in enumerate(blocks) for stage in _block(block, index)),
         Stage(run=trunk_convolution, halo=1, skip="trunk", merge=torch.add),
-        Stage(run=nn.Sequential(*tail), halo=_TAIL_HALO, scale=Fraction(model.scale), inner_scale=model.scale),
+        Stage(run=nn.Sequential(*tail), halo=_TAIL_HALO, scale=Fraction(module.scale), inner_scale=module.scale),
     )
 
 
-def rebuild(model: Any) -> None:
-    """Replaces the dense blocks, in fp32, by ones that do the same in fewer steps."""
-    *blocks, _ = model.model[1].sub
+def rebuild(module: Any) -> None:
+    """Replaces the dense blocks, in fp32, by equivalent ones with fewer steps.
+
+    spandrel loads all networks without normalisation, so conv1 to conv4 are a convolution and its activation, and
+    conv5 is a single convolution.
+    """
+    *blocks, _ = module.model[1].sub
     for block in blocks:
         for name in ("RDB1", "RDB2", "RDB3"):
             dense = getattr(block, name)
-            if dense.conv1x1 is None:  # ESRGAN+ has more paths
+            if dense.conv1x1 is None:  # not ESRGAN+, which has additional paths
                 setattr(block, name, _DenseBlock(dense))
 
 
-def multiple(model: Any) -> int:
-    """The size that a picture is padded to: pixel unshuffle takes whole squares only."""
-    return model.shuffle_factor or 1
+def multiple(module: Any) -> int:
+    """Pictures are padded to a multiple of this, because pixel unshuffle needs whole squares."""
+    return module.shuffle_factor or 1
 
 
 def _head(convolution: Any, shuffle: int) -> Stage:
@@ -69,10 +73,10 @@ def _block(block: Any, index: int) -> Iterator[Stage]:
 
 
 class _DenseBlock(nn.Module):
-    """A dense block of ESRGAN that adds what it computes to the tile it is given.
+    """A dense block of ESRGAN that adds its result to the given tile, in place.
 
-    The factor of the residual lies in the weights, and the last convolution takes the newest features from where
-    they are: adding and concatenating take as long as half of the sums, where a CPU has AMX.
+    The factor of the residual is part of the weights, and the last convolution is split, so that its newest inputs need
+    not be concatenated. On a CPU with AMX, adding and concatenating take half as long as the convolutions.
     """
 
     def __init__(self, block: Any) -> None:
@@ -95,5 +99,5 @@ class _DenseBlock(nn.Module):
 
 
 def _residual(block: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:
-    # Not in one step: in bf16 the vectorised part of it rounds otherwise than the rest of a tile.
+    # In two steps: a single one rounds differently in bf16 in the vectorised part and in the rest of a tile.
     return block.mul_(_RESIDUAL_SCALE).add_(entering)

@@ -1,4 +1,4 @@
-"""A network as a row of stages, each of which can be cut into tiles without changing a value."""
+"""A network as a sequence of stages, each of which can be computed in tiles without changing a value."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ Padding = Literal["reflect", "symmetric"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a network whose every output value depends on inputs at most `halo` pixels away.
+    """A part of a network. Each of its output values depends on inputs at most `halo` pixels away.
 
-    Feature maps are (1, channels, height, width). At the true border of the picture a stage gets
-    no halo, so that the network's own zero padding applies there.
+    Feature maps are (1, channels, height, width). Tiles have no halo at the border of the picture, so that the zero
+    padding of the network applies there.
     """
 
     run: Callable[[torch.Tensor], torch.Tensor]
-    """From a tile with its halo to `scale` times its size. It may compute in the tile's own memory."""
+    """Maps a tile with its halo to an output of `scale` times its size. It may overwrite the tile."""
     halo: int
-    """Rows and columns that each side of a tile needs around it, in pixels of the stage's input."""
+    """Rows and columns that are needed on each side of a tile, in pixels of the stage's input."""
     scale: Fraction = Fraction(1)
     """Output size over input size."""
     inner_scale: int = 1
-    """Size of the largest feature maps inside over input size: how much more memory a tile takes than elsewhere."""
+    """Size of the largest feature maps inside over input size. The memory of a tile grows with its square."""
     align: int = 1
-    """Tiles and halos begin and end at multiples of this, counted from the picture's corner."""
+    """Tiles and halos begin and end at multiples of this."""
     saves: tuple[str, ...] = ()
-    """Names under which this stage's input is kept, each for one later stage's `merge`."""
+    """Names under which the input of this stage is kept, each for the `merge` of one later stage."""
     skip: str | None = None
-    """The saved input that `merge` takes; all stages from the saving to this one have scale 1 before `merge`."""
+    """The name of the saved input for `merge`. Up to that point, the stages since it was saved have scale 1."""
     merge: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
-    """From the tile without halo and the saved tile at the same place to the stage's output."""
+    """Maps the tile without its halo, and the saved tile at the same place, to the output of the stage."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A loaded network: RGB or grey in and the same out, values 0–1, any size."""
+    """A loaded network. Its input and output are RGB or grey of any size, with values 0–1."""
 
     stages: tuple[Stage, ...]
     scale: int
@@ -48,14 +48,14 @@ class Network:
     dtype: torch.dtype
     device: torch.device
     channels: int = 3
-    """1 is grey, 3 are red, green, blue."""
+    """1 for grey, 3 for red, green, blue."""
     multiple: int = 1
-    """The picture is padded at the right and the bottom to a multiple of this."""
+    """Pictures are padded at the right and the bottom to a multiple of this."""
     padding: Padding = "reflect"
-    """How it is padded: as numpy.pad names it."""
+    """How pictures are padded, as a mode of numpy.pad."""
     least_padding: int = 0
-    """Rows and columns of padding that there are at least: some networks pad what is a multiple already."""
+    """The least padding in rows and columns. Some networks also pad sizes that are already a multiple."""
     nbytes: int = 0
     """Bytes of its weights in memory, prepared copies included."""
     source: str = ""
-    """Where its weights first came from."""
+    """Where its weights were downloaded from."""

@@ -1,6 +1,6 @@
 """SwinIR (super-resolution, denoising, repair of JPEG) as stages.
 
-Liang et al., SwinIR (2021); the modules are spandrel's, its transformer layers run as in `windows`.
+Liang et al., SwinIR (2021). The modules are spandrel's, but the transformer layers are those of `windows`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from upscaling.superres.networks.windows import WindowLayer
 
 ARCHITECTURE = "SwinIR"  # spandrel's name for it
 
-_LAYERS_PER_STAGE = 2  # one of whole and one of shifted windows: all six together repeat three times the halo
-_TAIL_HALO = 3  # with every upsampler 2 and less than 1 pixels: 3×3 convolutions before and after enlarging
+_LAYERS_PER_STAGE = 2  # one with whole and one with shifted windows; all six together need three times the halo
+_TAIL_HALO = 3  # at most 2 and less than 1 pixels, for the 3×3 convolutions before and after enlarging
 
 _Run = Callable[[torch.Tensor], torch.Tensor]
 
 
 def stages(module: Any) -> tuple[Stage, ...]:
-    """A stage per pair of transformer layers, so that the halo is one window."""
+    """One stage per pair of transformer layers, so that the halo is one window."""
     restores = module.upsampler == ""
     return (
         Stage(
@@ -44,12 +44,12 @@ def stages(module: Any) -> tuple[Stage, ...]:
 
 
 def multiple(module: Any) -> int:
-    """The size that a picture is padded to: whole windows."""
+    """Pictures are padded to a multiple of this: whole windows."""
     return module.window_size * module.start_unshuffle
 
 
-# The functions below hold only the parts of the module that they use, so that the memory of the others is freed:
-# `WindowLayer` has copies of its own.
+# The functions below hold only the parts of the module that they use, so that the other parts are freed:
+# `WindowLayer` has its own copies.
 def _head(module: Any) -> _Run:
     mean, levels = _mean(module), module.img_range
     unshuffle, convolution = module.start_unshuffle, module.conv_first
@@ -69,11 +69,11 @@ def _block(block: Any, name: str) -> Iterator[Stage]:
 
 
 def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
-    """Layers in a row.
+    """Consecutive layers.
 
-    Tiles begin and end between windows, so a layer of whole windows needs no halo. A shifted one reads
-    from the next windows all around, and one before it then needs those whole: one window each. For a
-    whole residual block, whose layers take turns, that is window × depth / 2.
+    Tiles begin and end between windows, so a layer with whole windows needs no halo. A layer with shifted windows reads
+    from the next windows on all sides, and the layers before it have to compute these: one window of halo per shifted
+    layer. Every second layer of a residual block is shifted, so a whole block needs window × depth / 2.
     """
 
     def run(tile: torch.Tensor) -> torch.Tensor:
@@ -88,7 +88,7 @@ def _attention(layers: list[WindowLayer], saves: tuple[str, ...]) -> Stage:
 
 
 def _convolutions(convolution: Any, skip: str) -> Stage:
-    """One convolution of 3×3, or a bottleneck of three, 1×1 in the middle, added to what was saved."""
+    """One 3×3 convolution, or a bottleneck of 3×3, 1×1 and 3×3, and the saved input added."""
     halo = 2 if isinstance(convolution, nn.Sequential) else 1
     return Stage(run=convolution, halo=halo, skip=skip, merge=torch.add)
 
@@ -98,7 +98,7 @@ def _across_channels(norm: Any) -> _Run:
 
 
 def _restoring_tail(module: Any) -> Stage:
-    """For denoising and repair of JPEG: a correction of the input."""
+    """The tail for denoising and JPEG repair, which corrects the input."""
     levels = module.img_range
 
     def merge(correction: torch.Tensor, entering: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Runs a network over a picture of any size in bounded memory, without changing a value."""
+"""Runs a network on a picture of any size, with bounded memory and without changing a value."""
 
 from upscaling.superres.tiling.geometry import AUTOMATIC, TileSize, check_tile_size, tile_size
 from upscaling.superres.tiling.plan import Plan, bounded, padded, repeating

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from upscaling.superres.tiling.geometry import Span
 
 @dataclass(frozen=True)
 class Patch:
-    """A part of a feature map, as the tile that computed it left it in memory."""
+    """A part of a feature map, as computed from one tile."""
 
     rows: Span
     columns: Span
@@ -20,12 +20,18 @@ class Patch:
     """(1, channels, rows, columns)."""
 
 
-Band = tuple[Patch, ...]
-"""Patches that together cover consecutive rows over the whole width. Joining them would take another copy."""
+@dataclass(frozen=True)
+class Band:
+    """Consecutive rows of a feature map, as patches. They are not joined, which would need a copy."""
+
+    rows: Span
+    columns: Span
+    patches: Iterator[Patch]
+    """Computed one at a time, as they are taken."""
 
 
 class RowBuffer:
-    """A window that moves down a feature map: bands are added at the bottom, used rows are dropped at the top."""
+    """A window that moves down a feature map: bands are appended at the bottom, used rows are dropped at the top."""
 
     def __init__(self, width: int, start: int = 0) -> None:
         self._width = width
@@ -33,27 +39,31 @@ class RowBuffer:
         self.end = start
         """The first row that has not arrived yet."""
 
-    def append(self, band: Band) -> None:
-        """Adds the next rows."""
-        self._patches.extend(band)
-        self.end = max(patch.rows.end for patch in band)
+    def append(self, patch: Patch) -> None:
+        """Adds a part of the next rows."""
+        self._patches.append(patch)
+        self.end = max(self.end, patch.rows.end)
 
     def drop_before(self, row: int) -> None:
-        """Forgets all rows above `row`."""
-        self._patches = [_below(patch, row) for patch in self._patches if patch.rows.end > row]
+        """Drops all rows above `row`."""
+        cut = [patch for patch in self._patches if patch.rows.start < row < patch.rows.end]
+        kept = [patch for patch in self._patches if patch.rows.start >= row]
+        if cut:
+            # A copy, because views would keep whole patches in memory.
+            rows, columns = Span(row, max(patch.rows.end for patch in cut)), Span(0, self._width)
+            kept.insert(0, Patch(rows, columns, self.window(rows, columns)))
+        self._patches = kept
 
     def window(self, rows: Span, columns: Span) -> torch.Tensor:
-        """A tile of rows that are all here, as memory of its own; beyond the width the columns begin again."""
-        like = self._patches[0].values
-        shape = (1, like.shape[1], len(rows), len(columns))
-        tile = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
+        """A copy of a part of the rows; columns beyond the width start again at the other side."""
+        tile = _empty(self._patches[0].values, rows, columns)
         for shift in range(columns.start // self._width * self._width, columns.end, self._width):
             for patch in self._patches:
                 _copy(patch, shift, tile, rows, columns)
         return tile
 
     def view(self, rows: Span, columns: Span) -> torch.Tensor:
-        """The same to read only: without a copy where one patch holds it all."""
+        """The same for reading only: not a copy if one patch contains all of it."""
         for patch in self._patches:
             if patch.columns.contains(columns) and patch.rows.contains(rows):
                 return patch.values[:, :, rows.within(patch.rows), columns.within(patch.columns)]
@@ -61,29 +71,26 @@ class RowBuffer:
 
 
 def joined(band: Band) -> torch.Tensor:
-    """The band in one piece, (1, channels, rows, width)."""
-    rows, columns = _hull(patch.rows for patch in band), _hull(patch.columns for patch in band)
-    buffer = RowBuffer(columns.end, rows.start)
-    buffer.append(band)
-    return buffer.view(rows, columns)
+    """The patches of a band, joined to (1, channels, rows, columns)."""
+    whole: torch.Tensor | None = None
+    for patch in band.patches:
+        if patch.rows == band.rows and patch.columns == band.columns:
+            whole = patch.values
+            continue
+        if whole is None:
+            whole = _empty(patch.values, band.rows, band.columns)
+        _copy(patch, 0, whole, band.rows, band.columns)
+    assert whole is not None
+    return whole
 
 
-def _hull(spans: Iterable[Span]) -> Span:
-    starts, ends = zip(*((span.start, span.end) for span in spans), strict=True)
-    return Span(min(starts), max(ends))
-
-
-def _below(patch: Patch, row: int) -> Patch:
-    if patch.rows.start >= row:
-        return patch
-    rows = Span(row, patch.rows.end)
-    # A view would keep the whole patch alive.
-    values = patch.values[:, :, rows.within(patch.rows)].clone(memory_format=torch.channels_last)
-    return Patch(rows, patch.columns, values)
+def _empty(like: torch.Tensor, rows: Span, columns: Span) -> torch.Tensor:
+    shape = (1, like.shape[1], len(rows), len(columns))
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=torch.channels_last)
 
 
 def _copy(patch: Patch, shift: int, tile: torch.Tensor, rows: Span, columns: Span) -> None:
-    """Copies what the patch, moved right by `shift`, has of a tile."""
+    """Copies the part of a tile that the patch, moved right by `shift`, contains."""
     left, right = max(patch.columns.start + shift, columns.start), min(patch.columns.end + shift, columns.end)
     if left >= right:
         return

@@ -1,4 +1,4 @@
-"""How pictures are cut: sizes, near-equal pieces, and pieces widened by a halo."""
+"""Tile sizes, and how spans are cut into pieces and tiles with a halo."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LARGEST_TILE = 2048  # pixels
 
 @dataclass(frozen=True)
 class TileSize:
-    """The largest tile, without its halo, and how many rows are in work at once; in pixels of the network's input."""
+    """The largest tile, without its halo, and the height of a band, in pixels of the network's input."""
 
     width: int
     height: int
     band: int = 0
-    """Rows of the picture that a stage takes before it is cut to tiles; 0 is the height of a tile."""
+    """Rows that a stage cuts into tiles at a time; 0 means the height of a tile."""
 
     @property
     def rows(self) -> int:
@@ -30,26 +30,26 @@ class TileSize:
         return self.band or self.height
 
 
-# Feature maps that are this much larger than the tile are still as fast with the whole of it.
+# Stages with feature maps up to this factor larger inside are as fast with tiles of full size.
 _FREE_INNER_SCALE = 2
 
-# Measured fastest: on a CPU the tile that stays in its caches. On a GPU, not measured yet, one that fills it.
-_AUTOMATIC_TILES = {"cpu": 192, "cuda": 1024}  # pixels a side
-# Bands are as wide as the picture, so a wide one gets lower ones: of 64 channels in fp32, 128 and 512 MiB.
+# Measured fastest on a CPU, because such tiles stay in its caches. Not measured yet on a GPU.
+_AUTOMATIC_TILES = {"cpu": 192, "cuda": 1024}  # pixels per side
+# Bands are as wide as the picture, so wide pictures get lower bands. In fp32 with 64 channels: 128 and 512 MiB.
 _BAND_PIXELS = {"cpu": 1 << 19, "cuda": 1 << 21}
 
 
 def side_for(inner_scale: int, side: int) -> int:
-    """The side of a tile for a stage with larger feature maps inside, whose memory grows with their area.
+    """The side of a tile for a stage with larger feature maps inside; not reduced below SMALLEST_TILE.
 
-    Never below SMALLEST_TILE for that reason. For x4plus on a CPU with AMX, half the side makes the stage at four
-    times the size twice as fast.
+    With x4plus on a CPU with AMX, half the side makes the last stage, which works at four times the size, twice as
+    fast.
     """
     return max(side * _FREE_INNER_SCALE // max(inner_scale, _FREE_INNER_SCALE), min(side, SMALLEST_TILE))
 
 
 def check_tile_size(requested: int) -> None:
-    """Raises E_INPUT outside 0, which is automatic, and 32–2048 pixels."""
+    """Raises E_INPUT unless the side is 0, which is automatic, or 32–2048 pixels."""
     if requested != AUTOMATIC and not SMALLEST_TILE <= requested <= LARGEST_TILE:
         raise UpscalingError(
             Code.INPUT,
@@ -58,9 +58,9 @@ def check_tile_size(requested: int) -> None:
 
 
 def tile_size(requested: int, device: torch.device, picture_width: int) -> TileSize:
-    """The tile that a caller asked for: 0 is automatic, else the side of a square; all in pixels.
+    """The tile size for a requested side, 0 for automatic or 32–2048 pixels, and for the width of the picture.
 
-    Raises E_INPUT outside 0 and 32–2048.
+    Raises E_INPUT for other sides.
     """
     check_tile_size(requested)
     side = requested or _AUTOMATIC_TILES[device.type]
@@ -79,26 +79,26 @@ class Span:
         return self.end - self.start
 
     def widened(self, halo: int, limits: Span) -> Span:
-        """The span with its halo, as far as the limits go."""
+        """The span with its halo, cut off at the limits."""
         return Span(max(self.start - halo, limits.start), min(self.end + halo, limits.end))
 
     def scaled(self, factor: Fraction) -> Span:
-        """The same part of a map that is larger by a factor; start and end must come out whole."""
+        """The same span of a map that is larger by a factor; start and end must become whole numbers."""
         return Span(int(self.start * factor), int(self.end * factor))
 
     def contains(self, other: Span) -> bool:
-        """Whether the other span lies in this one."""
+        """Whether the other span is inside this one."""
         return self.start <= other.start and other.end <= self.end
 
     def within(self, other: Span) -> slice:
-        """Where this span lies, counted from the start of another."""
+        """This span as a slice, relative to the start of another."""
         return slice(self.start - other.start, self.end - other.start)
 
 
 def pieces(span: Span, largest: int, align: int = 1) -> list[Span]:
-    """The span cut into the fewest near-equal pieces of at most `largest`.
+    """Cuts the span into as few pieces as possible, of nearly equal length and at most `largest`.
 
-    Cuts lie at multiples of `align`; a piece is longer than `largest` only where `align` is.
+    Cuts are at multiples of `align`. A piece is longer than `largest` only if `align` is.
     """
     first, last = span.start // align, -(-span.end // align)
     count = -(-(last - first) // max(largest // align, 1))
@@ -108,18 +108,18 @@ def pieces(span: Span, largest: int, align: int = 1) -> list[Span]:
 
 @dataclass(frozen=True)
 class Window:
-    """A tile along one direction: what is read, and what of it is kept."""
+    """A tile along one axis: the part that is read, and the part that is kept of the result."""
 
     taken: Span
     kept: Span
 
 
 def windows(span: Span, halo: int, limits: Span, largest: int, align: int = 1) -> list[Window]:
-    """Tiles that keep the whole span between them, each reading the halo around what it keeps, within the limits.
+    """Cuts the span into tiles. Each one reads the halo around the part that it keeps, within the limits.
 
-    All read equally many, since every size of tile costs the CPU's libraries milliseconds to prepare for: at the
-    end of the span a tile is moved back, not cut smaller. Tiles begin at multiples of `align`, as do the limits
-    and halos; one keeps more than `largest` at the limits, where it has no halo, or where `align` is more.
+    All tiles read the same length, because libraries need milliseconds to prepare for each new size of tile: the last
+    tile is moved back instead of being cut smaller. Tiles begin at multiples of `align`, as do limits and halos. A tile
+    keeps more than `largest` only at the limits, where it has no halo, or if `align` is larger.
     """
     taken = span.widened(halo, limits)
     inner = len(taken) - 2 * halo

@@ -1,4 +1,4 @@
-"""Plans the rows of every stage and pass, for a picture with borders or for one that repeats."""
+"""Plans the rows of each stage and pass, for pictures with borders and for repeating ones."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from upscaling.superres.tiling.geometry import SMALLEST_TILE, Span, TileSize
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage works on, in pixels of its input; rows before 0 are those of the repetition above."""
+    """The rows and columns of one stage, in pixels of its input. Rows below 0 belong to the repetition above."""
 
     width: int
     input_rows: Span
-    """The rows that come in; a halo ends at their border."""
+    """The rows that the stage receives; halos end there."""
     output_rows: Span
-    """The rows that are computed, counted in the input."""
+    """The rows that are computed, in pixels of the input."""
     columns: Span
-    """The columns that a halo may lie in; beyond the width the picture begins again."""
+    """The columns that halos may reach to; beyond the width, the picture repeats."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One pass: a network run once over a picture, or over the result of the pass before."""
+    """One pass of a network, over a picture or over the result of the pass before."""
 
     stages: tuple[StagePlan, ...]
     """One for each stage of the network."""
@@ -34,7 +34,7 @@ class Plan:
     computed_rows: Span
     """The rows of the output that are computed."""
     output_rows: Span
-    """Those of them that belong to the result; the others are of padding."""
+    """The computed rows that belong to the result; the others come from padding."""
     output_width: int
     """The columns that belong to the result."""
 
@@ -45,17 +45,17 @@ class Plan:
 
     @property
     def input_width(self) -> int:
-        """The columns of the picture that are needed, those of its padding included."""
+        """The columns of the picture that are needed, including its padding."""
         return self.stages[0].width
 
     @property
     def work(self) -> int:
-        """Pixels that go into stages, of all stages together, halos not counted."""
+        """The total of input pixels of all stages, without halos."""
         return sum(len(stage.output_rows) * stage.width for stage in self.stages)
 
 
 def padded(network: Network, size: tuple[int, int]) -> tuple[int, int]:
-    """The (height, width) that a picture with borders has once it is padded as the network needs it."""
+    """The (height, width) of a picture with borders after the padding that the network needs."""
     multiple, least = network.multiple, network.least_padding
     height, width = (-(-(side + least) // multiple) * multiple for side in size)
     return height, width
@@ -64,10 +64,10 @@ def padded(network: Network, size: tuple[int, int]) -> tuple[int, int]:
 def bounded(
     network: Network, input_size: tuple[int, int], size: tuple[int, int], tile: TileSize, passes: int = 1
 ) -> tuple[Plan, ...]:
-    """Plans for a picture with borders, at which the network's own zero padding applies.
+    """Plans for a picture with borders, where the zero padding of the network applies.
 
-    input_size is the (height, width) with padding, size without. More than one pass is for networks whose
-    `multiple` divides their factor: only the first is padded.
+    input_size is the (height, width) with padding, size is without it. Only the first pass is padded, so more than one
+    pass is possible only if `multiple` divides the factor of the network.
     """
     plans: list[Plan] = []
     for _ in range(passes):
@@ -84,16 +84,16 @@ def bounded(
 def repeating(
     network: Network, size: tuple[int, int], tile: TileSize, passes: int = 1, margin: int = 0
 ) -> tuple[Plan, ...]:
-    """Plans for a picture that continues with itself on all sides, as if every convolution padded circularly.
+    """Plans for a picture that repeats on all sides, as if every convolution used circular padding.
 
-    The last pass gives `margin` rows more than the picture on either side. Columns are taken modulo the width.
+    The last pass computes `margin` more rows than the picture on each side. Columns are taken modulo the width.
     Raises E_INPUT for a size, (height, width), that the network would pad.
     """
     height, width = size
     if height % network.multiple or width % network.multiple:
         raise UpscalingError(
             Code.INPUT,
-            f"the picture has {width}×{height} pixels, and this network takes a seamless one only where both are"
+            f"the picture has {width}×{height} pixels, but for seamless results of this network both must be"
             f" multiples of {network.multiple}. Crop it, or choose another network.",
         )
     plans: list[Plan] = []
@@ -106,10 +106,10 @@ def repeating(
 
 
 def _repeating(network: Network, size: tuple[int, int], tile: TileSize, margin: int) -> Plan:
-    """One pass whose output has at least `margin` rows more than the picture on either side.
+    """One pass with an output of at least `margin` more rows than the picture on each side.
 
-    Rows come as a stream, so each stage begins as many rows above the picture, and ends as many below, as the
-    stages after it take for their halos.
+    Rows are streamed, so each stage also computes the rows above and below the picture that the halos of the later
+    stages need.
     """
     margins = _margins(network, margin)
     stages: list[StagePlan] = []
@@ -123,7 +123,7 @@ def _repeating(network: Network, size: tuple[int, int], tile: TileSize, margin: 
 
 
 def _margins(network: Network, margin: int) -> list[int]:
-    """How many rows above the picture each stage computes, in pixels of its input."""
+    """The number of rows above the picture that each stage computes, in pixels of its input."""
     margins: list[int] = []
     for stage in reversed(network.stages):
         margin = _aligned(ceil(margin / stage.scale), stage)
@@ -137,7 +137,7 @@ def _aligned(rows: int, stage: Stage) -> int:
 
 
 def _lower(tile: TileSize, factor: int) -> TileSize:
-    """Bands are as wide as the picture: on one that is wider by a factor they are lower by it."""
+    """Lower bands for a picture that is wider by a factor, because bands have the width of the picture."""
     rows = max(tile.rows // factor, min(tile.rows, SMALLEST_TILE))
     return replace(tile, height=min(tile.height, rows), band=rows)
 

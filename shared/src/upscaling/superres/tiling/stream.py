@@ -1,8 +1,8 @@
-"""Stages chained over row bands: memory grows with the picture's width, never its height.
+"""Runs the stages of a network over bands of rows: memory grows with the width of the picture, but not its height.
 
-Every stage takes consecutive row bands, keeps the rows that its halo needs, cuts what is ready to
-tiles and hands consecutive row bands on. Since a tile gets the true neighbouring values, and the
-network's zero padding only at the picture's true border, no tile size changes the result.
+Each stage receives consecutive bands, keeps the rows that its halo needs, computes the rows that are ready in tiles,
+and yields consecutive bands. Tiles include the true neighbouring values, and the zero padding of the network applies
+only at the border of the picture. So the tile size never changes the result.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ class _Budget:
 def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress: Progress) -> Iterator[torch.Tensor]:
     """Yields the network's output as consecutive row bands, (1, channels, rows, width × scale).
 
-    bands are the plan's input rows, in the same form and of any heights; what comes are its computed rows.
-    A tile that runs out of memory is redone in halves. Raises E_MEMORY where that did not help, and E_NONFINITE.
-    The progress counts tiles, which are calls of stages that succeeded, and retries.
+    bands are the input rows of the plan, in the same form and of any heights. The result has its computed rows. A tile
+    that runs out of memory is computed again in halves. Raises E_MEMORY if that does not help, and E_NONFINITE. The
+    progress counts tiles, which are successful calls of stages, and retries.
     """
     budget = _Budget(plan.tile.width, plan.tile.height)
     saved: dict[str, RowBuffer] = {}
@@ -81,17 +81,18 @@ def stream(network: Network, bands: Iterator[torch.Tensor], plan: Plan, progress
 
 
 def _whole(bands: Iterator[torch.Tensor], plan: Plan) -> Iterator[Band]:
-    """The network's input as bands of one patch each."""
+    """The input of the network as bands of one patch each."""
     row, columns = plan.input_rows.start, Span(0, plan.input_width)
     for band in bands:
         rows = Span(row, row + band.shape[2])
-        yield (Patch(rows, columns, band),)
+        yield Band(rows, columns, iter([Patch(rows, columns, band)]))
+        del band  # this frame stays alive while the stages work
         row = rows.end
 
 
 @dataclass
 class _Runner:
-    """One stage at work on one picture."""
+    """Runs one stage on one picture."""
 
     network: Network
     index: int
@@ -103,7 +104,7 @@ class _Runner:
     budget: _Budget
     progress: Progress
     finished: Callable[[int], None]
-    """Takes how many pixels of the stage's input a finished tile kept."""
+    """Called with the number of pixels of the stage's input that a finished tile kept."""
 
     @property
     def stage(self) -> Stage:
@@ -111,18 +112,21 @@ class _Runner:
 
     def bands(self, entering: Iterator[Band]) -> Iterator[Band]:
         done = self.plan.output_rows.start
+        columns = Span(0, self.plan.width).scaled(self.stage.scale)
         for band in entering:
-            for rows in (self.rows, *self.saves):
-                rows.append(band)
-            del band  # this frame stays alive while the next stage works
+            for patch in band.patches:
+                for rows in (self.rows, *self.saves):
+                    rows.append(patch)
+                del patch  # frees its memory while the next stage works
+            del band
             ready = self._ready()
-            # A sliver of fewer rows than its halo would mostly repeat work, and waiting for more holds memory.
+            # Fewer rows than the halo would mostly repeat work, so they wait for the next band.
             if ready - done < self.stage.halo and ready < self.plan.output_rows.end:
                 continue
             while done < ready:
                 span = pieces(Span(done, ready), self.rows_at_once, self.stage.align)[0]
                 done = span.end
-                yield self._band(span)
+                yield Band(span.scaled(self.stage.scale), columns, self._band(span))
 
     def _ready(self) -> int:
         if self.rows.end == self.plan.input_rows.end:
@@ -130,27 +134,25 @@ class _Runner:
         aligned = (self.rows.end - self.stage.halo) // self.stage.align * self.stage.align
         return min(aligned, self.plan.output_rows.end)
 
-    def _band(self, rows: Span) -> Band:
-        with torch.inference_mode():
-            band = tuple(self._area(rows, Span(0, self.plan.width)))
-        # Before it is handed on: all later stages work on it while this one waits.
+    def _band(self, rows: Span) -> Iterator[Patch]:
+        yield from self._area(rows, Span(0, self.plan.width))
+        # Before the later stages work on the band, while this one waits.
         self.rows.drop_before(rows.end - self.stage.halo)
         if self.skip is not None:
             self.skip.drop_before(rows.end)
-        return band
 
     def _area(self, rows: Span, columns: Span) -> Iterator[Patch]:
-        """Any part of the output, from as many tiles as the budget takes."""
+        """Yields any part of the output, in tiles within the budget."""
         stage, budget = self.stage, replace(self.budget)
         height, width = side_for(stage.inner_scale, budget.height), side_for(stage.inner_scale, budget.width)
         down = windows(rows, stage.halo, self.plan.input_rows, height, stage.align)
         across = windows(columns, stage.halo, self.plan.columns, width, stage.align)
         for above, left in product(down, across):
-            fits = self.budget == budget  # it may have shrunk at the tile before
+            fits = self.budget == budget  # the tile before may have reduced it
             yield from self._tile(above, left) if fits else self._area(above.kept, left.kept)
 
     def _tile(self, rows: Window, columns: Window) -> Iterator[Patch]:
-        """What one tile keeps; where memory runs out it is cut smaller, as are all that follow."""
+        """Yields the result of one tile. If memory runs out, this tile and all later ones are cut smaller."""
         try:
             out = self._compute(rows, columns)
         except (RuntimeError, MemoryError) as error:
@@ -160,12 +162,13 @@ class _Runner:
             self.finished(len(rows.kept) * len(columns.kept))
             yield Patch(rows.kept.scaled(self.stage.scale), columns.kept.scaled(self.stage.scale), out)
             return
-        # Out of the except clause, which would keep the failed tile's tensors alive.
+        # Outside the except clause, which would keep the tensors of the failed tile in memory.
         self.progress.count("retries")
         release(self.network.device)
         self.budget.halve()
         yield from self._area(rows.kept, columns.kept)
 
+    @torch.inference_mode()
     def _compute(self, rows: Window, columns: Window) -> torch.Tensor:
         stage = self.stage
         out = stage.run(self.rows.window(rows.taken, columns.taken))
@@ -178,16 +181,17 @@ class _Runner:
 
 
 def _result(band: Band) -> torch.Tensor:
-    """The last stage's band in one piece, once every value in it is known to be finite.
+    """Joins a band of the last stage, after checking that all values are finite.
 
-    Earlier stages need no check: residuals and convolutions never turn NaN or infinity into a number.
+    Earlier stages need no check: residuals and convolutions never turn NaN or infinity into a finite number.
     """
     values = joined(band)
-    # A sum is finite only if every value is, and reads them once without writing a mask. Of the types, only
-    # fp16 has sums that leave its range; torch would copy the others to sum them in fp32.
+    # A sum is finite only if all values are, and it is faster than a mask. Only in fp16 can a sum of finite values
+    # exceed the range, so it is computed in fp32; for the other types torch would make a copy for that.
     if not values.sum(dtype=torch.float32 if values.dtype is torch.float16 else None).isfinite():
         raise UpscalingError(
             Code.NONFINITE,
-            "the network gave NaN or infinity, in fp32 too. The weights may be damaged: remove and fetch them.",
+            "the network gave NaN or infinity, in fp32 too. The weights may be damaged: remove them and download them"
+            " again.",
         )
     return values

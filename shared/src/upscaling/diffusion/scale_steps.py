@@ -1,15 +1,10 @@
-"""How large the enlarged picture is, and in which steps an upscaling network would reach it."""
+"""In which steps an upscaling network would reach the size of the canvas."""
 
 from __future__ import annotations
 
 from math import ceil
 
-from upscaling.diffusion.boxes import Size, nearest_multiple
-
-
-def canvas_size(picture: Size, scale: float) -> Size:
-    """The size that a picture is redrawn at: the multiples of 8 next to `scale` times its sides."""
-    return Size(nearest_multiple(picture.width * scale), nearest_multiple(picture.height * scale))
+from upscaling.images import Size
 
 
 def scale_steps(picture: Size, canvas: Size) -> list[int]:

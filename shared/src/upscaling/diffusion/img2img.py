@@ -1,0 +1,115 @@
+"""Pictures redrawn by Stable Diffusion: to latents, noised, denoised under a prompt, and back (img2img)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.guidance import Control, Guidance, guided
+from upscaling.diffusion.hints import hint_of
+from upscaling.diffusion.noise import noise_source, noised
+from upscaling.diffusion.redraw import Picture, RedrawBatch
+from upscaling.diffusion.samplers import Sampler
+from upscaling.diffusion.vae import decoded, encoded
+from upscaling.errors import Code, UpscalingError
+from upscaling.images import Size
+from upscaling.runtime.memory import is_out_of_memory, release
+
+_GPU_BYTES = 2_000  # of a pixel that is sampled: 0.6 GB for a tile of 544 × 544, as bf16 was seen to need
+_MOST_AT_ONCE = 16  # tiles; larger batches are no faster
+
+
+def batch_size(requested: int, device: torch.device, crops: Sequence[Crop]) -> int:
+    """How many crops are redrawn at once: as many as requested; where that is 0, as many as are fast and fit."""
+    if requested or device.type == "cpu":  # on a CPU batches win nothing
+        return max(requested, 1)
+    largest = max(crop.size.width * crop.size.height for crop in crops)
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(max(free // (largest * _GPU_BYTES), 1), _MOST_AT_ONCE)
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What a ControlNet is shown of a whole canvas."""
+
+    network: ControlNetModel
+    picture: Picture
+    """Of any size; it is stretched over the canvas."""
+    canvas: Size
+    strength: float
+
+    def of(self, crops: Sequence[Crop]) -> Control:
+        """The parts that belong to crops of one size."""
+        parts = np.stack([hint_of(crop, self.canvas, self.picture) for crop in crops])
+        return Control(self.network, _to_values(parts), self.strength)
+
+
+@dataclass(frozen=True)
+class Img2Img:
+    """Everything that a redraw of tiles has in common."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    guidance: Guidance
+    hint: Hint | None
+    sampler: Sampler
+    seed: int
+    """The same for every tile, so tiles of one size start from the same noise."""
+    count_retry: Callable[[], None]
+    """Called where memory did not suffice for a batch, before it is halved."""
+
+    def at(self, sigmas: torch.Tensor) -> RedrawBatch:
+        """A redraw along a schedule; the largest of its sigmas says how much may change.
+
+        What it redraws at once is halved where memory does not suffice. It raises E_NONFINITE if the networks give
+        NaN or infinity, and torch's error where memory does not suffice for one tile.
+        """
+
+        def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:
+            try:
+                return self._redrawn(pictures, crops, sigmas, reach)
+            except (RuntimeError, MemoryError) as error:
+                if len(crops) == 1 or not is_out_of_memory(error):
+                    raise
+            # Outside the block: the error holds on to the memory of what failed.
+            release(self.unet.device)
+            self.count_retry()
+            half = len(crops) // 2
+            first = redraw_batch(pictures[:half], crops[:half], lambda share: reach(share / 2))
+            second = redraw_batch(pictures[half:], crops[half:], lambda share: reach((1 + share) / 2))
+            return np.concatenate([first, second])
+
+        return redraw_batch
+
+    def _redrawn(
+        self, pictures: Picture, crops: Sequence[Crop], sigmas: torch.Tensor, reach: Callable[[float], None]
+    ) -> Picture:
+        # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
+        latents = torch.cat([encoded(_to_values(picture[None]), self.vae) for picture in pictures])
+        noise = noise_source(self.seed, (latents.shape[2], latents.shape[3]), latents.device)
+        denoise = guided(self.unet, self.guidance, None if self.hint is None else self.hint.of(crops))
+        noisy = noised(latents, sigmas[0].item(), noise.draw())
+        sampled = self.sampler(denoise, noisy, sigmas, noise, lambda step: reach(step / len(sigmas)))
+        return np.concatenate([_to_pixels(_finite(decoded(_finite(each), self.vae))) for each in sampled[:, None]])
+
+
+def _to_values(pictures: Picture) -> torch.Tensor:
+    """Pictures (n, height, width, 3) as the networks take them: (n, 3, height, width), 0–1."""
+    return torch.tensor(pictures).permute(0, 3, 1, 2) / 255
+
+
+def _to_pixels(values: torch.Tensor) -> Picture:
+    return (values * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _finite(values: torch.Tensor) -> torch.Tensor:
+    if not values.isfinite().all():
+        raise UpscalingError(Code.NONFINITE, "the diffusion networks gave NaN or infinity.")
+    return values

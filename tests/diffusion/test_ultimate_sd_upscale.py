@@ -1,0 +1,511 @@
+"""Ultimate SD Upscale from a picture to rows, with tiny networks of the real classes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_pipeline
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from images.samples import noise, rgb_profile
+from numpy.typing import NDArray
+
+from upscaling.diffusion import img2img
+from upscaling.diffusion.options import Options, checked
+from upscaling.diffusion.pictures import as_it_was, in_rgb
+from upscaling.diffusion.samplers import SAMPLERS
+from upscaling.diffusion.sigmas import SCHEDULES
+from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET, work
+from upscaling.errors import Code, UpscalingError
+from upscaling.images import Image, Size, collect
+from upscaling.images.resampling import resample
+from upscaling.runtime.attempts import first_finite
+from upscaling.runtime.progress import Progress
+
+USUAL = Options(
+    positive_prompt="a (cat:1.2)",
+    negative_prompt="blurry",
+    upscaler="RealESRGAN_x4plus",
+    upscale_by=2,
+    use_controlnet_tile=True,
+    controlnet_strength=1,
+    seed=7,
+    steps=1,
+    cfg=8,
+    sampler_name="euler",
+    scheduler="normal",
+    denoise=0.5,
+    mode_type="Linear",
+    tile_width=64,
+    tile_height=64,
+    mask_blur=4,
+    tile_padding=16,
+    seam_fix_mode="None",
+    seam_fix_denoise=1,
+    seam_fix_width=32,
+    seam_fix_mask_blur=4,
+    seam_fix_padding=8,
+    force_uniform_tiles=True,
+    checkpoint="Deliberate_v2",
+    batch_size=0,
+    color_fix="none",
+    clip_skip=1,
+    loras="",
+    tile_size=0,
+)
+PICTURE = Image(noise(26, 45, 3))
+SIZE = Size(88, 48)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_pipeline.write_weights(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UPSCALING_DTYPE", "float32")
+    monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))  # nothing is in there
+
+
+class Job:
+    """Runs requests with networks that stay loaded, and keeps the figures of the last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.library = tiny_pipeline.library(folder)
+        self.upscalers = tiny_pipeline.upscalers(folder)
+        self.progress = Progress()
+
+    def attempts(
+        self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any
+    ) -> Iterator[Any]:
+        self.progress = Progress()
+        options = checked(replace(USUAL, **changes))
+        return work(options, mask, self.upscalers, self.library)(picture, size, self.progress)
+
+    def result(self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any) -> Image:
+        attempts = self.attempts(picture, size, mask, **changes)
+        return first_finite(attempts, lambda rows: collect(picture, size, rows))
+
+    def pixels(self, **changes: Any) -> NDArray[np.uint8]:
+        return self.result(**changes).pixels
+
+
+@pytest.fixture(scope="module")
+def job(folder: Path) -> Job:
+    return Job(folder)
+
+
+def refusal(call: Callable[[], object]) -> UpscalingError:
+    with pytest.raises(UpscalingError) as raised:
+        call()
+    return raised.value
+
+
+@pytest.fixture
+def plain(job: Job) -> NDArray[np.uint8]:
+    """The picture as it is enlarged only."""
+    return job.pixels(mode_type="None")
+
+
+def test_the_same_seed_gives_the_same_picture_and_another_another(job: Job) -> None:
+    first, again, other = job.pixels(seed=1), job.pixels(seed=1), job.pixels(seed=2)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_random_seed_is_reported_and_gives_the_picture_again(job: Job) -> None:
+    first = job.pixels(seed=None)
+    seed = job.progress.figures["seed"]
+    assert np.array_equal(first, job.pixels(seed=seed))
+    job.pixels(seed=None)
+    assert seed != job.progress.figures["seed"]
+
+
+def test_without_a_mode_the_picture_is_enlarged_only(job: Job, plain: NDArray[np.uint8]) -> None:
+    expected = job.upscalers.get("RealESRGAN_x4plus").upscale(PICTURE, *SIZE, tiny_pipeline.TILE).pixels
+    assert np.array_equal(plain, expected)
+    assert job.progress.figures["tiles"] == 0
+    assert not np.array_equal(plain, job.pixels())
+
+
+@pytest.mark.parametrize("changes", [{"mode_type": "None"}, {"denoise": 0}])
+def test_what_redraws_nothing_needs_no_diffusion_networks(
+    folder: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    (tmp_path / "RealESRGAN_x4plus").symlink_to(folder / "RealESRGAN_x4plus")
+    job = Job(tmp_path)
+    assert job.result(**changes).pixels.shape == (48, 88, 3)
+    assert job.progress.figures["device"] == "cpu"
+
+
+def test_a_denoise_of_0_changes_nothing(job: Job, plain: NDArray[np.uint8]) -> None:
+    assert np.array_equal(job.pixels(denoise=0), plain)
+
+
+def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: Path) -> None:
+    for name in ("Deliberate_v2", CONTROLNET):
+        (tmp_path / name).symlink_to(folder / name)
+    size = Size(40, 24)
+    found = Job(tmp_path).result(size=size, mode_type="None").pixels
+    expected = np.concatenate(list(resample(iter([PICTURE.pixels]), (26, 45), (24, 40))))
+    assert np.array_equal(found, expected)
+    assert Job(tmp_path).result(size=size).pixels.shape == (24, 40, 3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"positive_prompt": "a dog"},
+        {"negative_prompt": ""},
+        {"cfg": 4},
+        {"steps": 2},
+        {"sampler_name": "dpmpp_2m", "steps": 3},
+        {"scheduler": "karras"},
+        {"denoise": 0.7},
+        {"use_controlnet_tile": False},
+        {"controlnet_strength": 0.5},
+        {"checkpoint": "Realistic_Vision_V5.1"},
+        {"clip_skip": 2},
+        {"loras": "lcm-lora-sdv1-5:2"},
+        {"color_fix": "wavelet"},
+        {"color_fix": "adain"},
+        {"seam_fix_mode": "Half Tile"},
+        {"force_uniform_tiles": False},
+        {"upscaler": "4x-UltraSharp"},
+        {"tile_width": 72},
+    ],
+    ids=str,
+)
+def test_every_input_matters(job: Job, changes: dict[str, Any]) -> None:
+    usual = job.pixels(steps=changes.get("steps", 1)) if "sampler_name" in changes else job.pixels()
+    assert not np.array_equal(job.pixels(**changes), usual)
+
+
+@pytest.mark.parametrize("changes", [{"controlnet_strength": 0}, {"use_controlnet_tile": False}])
+def test_a_controlnet_of_no_strength_is_not_loaded(folder: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    for name in ("Deliberate_v2", "RealESRGAN_x4plus"):
+        (tmp_path / name).symlink_to(folder / name)
+    bare = Job(tmp_path).pixels(controlnet_strength=0)
+    assert np.array_equal(bare, Job(tmp_path).pixels(**changes))
+
+
+@pytest.mark.parametrize("loras", ["lcm-lora-sdv1-5:0", " lcm-lora-sdv1-5 : 0 , "])
+def test_loras_of_no_weight_change_nothing(job: Job, loras: str) -> None:
+    assert np.array_equal(job.pixels(loras=loras), job.pixels())
+
+
+@pytest.mark.parametrize(
+    ("mode", "seam_fix", "sampler"),
+    [
+        ("Linear", "None", "euler"),
+        ("Chess", "None", "euler"),
+        ("Chess", "Half Tile + Intersections", "euler"),
+        ("Chess", "None", "euler_ancestral"),
+        ("Chess", "None", "dpmpp_sde"),
+    ],
+)
+def test_batches_give_what_one_by_one_gives(job: Job, mode: str, seam_fix: str, sampler: str) -> None:
+    changes = {"size": Size(160, 136), "mode_type": mode, "seam_fix_mode": seam_fix, "sampler_name": sampler}
+    one, four = (job.pixels(steps=2, batch_size=batch_size, **changes).astype(int) for batch_size in (1, 4))
+    difference = np.abs(one - four)
+    # A level, where a kernel sums in another order for a batch; tiles redrawn after it may move it a little further.
+    assert difference.max() <= (1 if seam_fix == "None" else 3)
+    assert (difference > 0).mean() < 0.01
+
+
+def test_a_sampler_that_looks_at_its_latents_is_given_one_tile_at_a_time(job: Job) -> None:
+    changes = {"size": Size(136, 48), "mode_type": "Chess", "sampler_name": "dpm_adaptive", "denoise": 0.1}
+    assert np.array_equal(job.pixels(batch_size=1, **changes), job.pixels(batch_size=4, **changes))
+
+
+def test_the_hosted_seam_fix_denoise_is_that_of_the_tiles_and_others_are_as_they_say(job: Job) -> None:
+    hosted = job.pixels(seam_fix_mode="Half Tile", denoise=0.5, seam_fix_denoise=1)
+    assert np.array_equal(hosted, job.pixels(seam_fix_mode="Half Tile", denoise=0.5, seam_fix_denoise=0.5))
+    assert not np.array_equal(hosted, job.pixels(seam_fix_mode="Half Tile", denoise=0.5, seam_fix_denoise=0.8))
+    without = job.pixels(seam_fix_mode="Half Tile", denoise=0.5, seam_fix_denoise=0)
+    assert np.array_equal(without, job.pixels(seam_fix_mode="None", denoise=0.5))
+
+
+@pytest.mark.parametrize(
+    ("mode", "seam_fix", "count"),
+    [("Linear", "None", 6), ("None", "Half Tile", 7), ("Chess", "Half Tile + Intersections", 15),
+     ("Linear", "Band Pass", 9)],
+)  # fmt: skip
+def test_tiles_are_counted(job: Job, mode: str, seam_fix: str, count: int) -> None:
+    job.pixels(size=Size(136, 88), mode_type=mode, seam_fix_mode=seam_fix)
+    assert job.progress.figures["tiles"] == count
+
+
+def test_figures_and_progress_come_to_an_end(job: Job) -> None:
+    job.pixels(steps=2)
+    assert job.progress.share == pytest.approx(1)
+    seconds = {name: job.progress.figures.pop(name) for name in ("seconds_enlarging", "seconds_redrawing")}
+    assert all(0 <= value < 60 for value in seconds.values())
+    assert job.progress.figures == {
+        "seed": 7, "steps": 2, "tiles": 2, "retries": 0, "device": "cpu", "dtype": "float32", "weights": "tiny"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("color_fix", ["none", "wavelet", "adain"])
+def test_nothing_is_redrawn_where_the_mask_is_black(job: Job, plain: NDArray[np.uint8], color_fix: str) -> None:
+    mask = np.zeros((48, 88, 1), np.uint8)
+    mask[10:30, 20:60] = 255
+    found = job.pixels(mask=Image(mask), color_fix=color_fix)
+    changed = (found != plain).any(axis=2)
+    assert changed[12:28, 22:58].mean() > 0.9
+    assert not changed[mask[..., 0] == 0].any()
+
+
+def test_masks_in_colour_and_16_bit_are_as_bright_as_they_look(job: Job) -> None:
+    grey = np.zeros((6, 11, 1), np.uint8)
+    grey[2:4, 3:8] = 255
+    expected = job.pixels(mask=Image(grey))
+    assert np.array_equal(job.pixels(mask=Image(grey.repeat(3, axis=2))), expected)
+    assert np.array_equal(job.pixels(mask=Image(grey.astype(np.uint16) * np.uint16(257))), expected)
+
+
+def test_grey_stays_grey(job: Job) -> None:
+    grey = Image(noise(26, 45, 1))
+    plain, found = job.result(grey, mode_type="None").pixels, job.result(grey).pixels
+    assert np.array_equal(plain, job.upscalers.get("RealESRGAN_x4plus").upscale(grey, *SIZE, tiny_pipeline.TILE).pixels)
+    assert found.shape == (48, 88, 1)
+    assert not np.array_equal(found, plain)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 300), st.integers(1, 20), st.sampled_from([1, 3]), st.sampled_from([8, 16]), st.booleans())
+def test_pictures_of_any_kind_go_to_rgb_and_come_back(
+    height: int, width: int, channels: int, bits: int, has_alpha: bool
+) -> None:
+    levels = noise(height, width, channels)
+    depth = np.uint8 if bits == 8 else np.uint16
+    pixels = levels.astype(depth) * depth(1 if bits == 8 else 257)
+    picture = Image(pixels, pixels[..., 0] if has_alpha else None)
+    assert np.array_equal(in_rgb(picture), np.broadcast_to(levels, (height, width, 3)))
+    back = collect(picture, Size(width, height), as_it_was(in_rgb(picture), picture, picture.alpha))
+    assert np.array_equal(back.pixels, pixels)
+    assert (back.alpha is not None) == has_alpha
+    assert back.alpha is None or np.array_equal(back.alpha, pixels[..., 0])
+
+
+def test_16_bits_are_rounded_to_8() -> None:
+    levels = np.array([0, 128, 129, 257, 385, 386, 65407, 65535], np.uint16).reshape(1, 8, 1)
+    assert in_rgb(Image(levels))[0, :, 0].tolist() == [0, 0, 1, 1, 1, 2, 255, 255]
+
+
+def test_alpha_is_that_of_the_enlarged_picture(job: Job) -> None:
+    alpha = np.tile(np.linspace(0, 255, 45).astype(np.uint8), (26, 1))
+    picture = replace(PICTURE, alpha=alpha)
+    found, expected = job.result(picture).alpha, job.result(picture, mode_type="None").alpha
+    assert found is not None
+    assert expected is not None
+    assert np.array_equal(found, expected)
+
+
+def test_colours_under_zero_alpha_change_nothing(job: Job) -> None:
+    alpha = np.full((26, 45), 255, np.uint8)
+    alpha[:, 20:] = 0
+    hidden = PICTURE.pixels.copy()
+    hidden[:, 20:] = 255 - hidden[:, 20:]
+    first, second = (job.result(Image(pixels, alpha), denoise=0.3).pixels for pixels in (PICTURE.pixels, hidden))
+    assert np.array_equal(first, second)
+
+
+def test_16_bit_are_redrawn_in_8_and_alpha_keeps_them(job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    alpha = np.tile(np.linspace(0, 65535, 45).astype(np.uint16), (26, 1))
+    picture = Image(noise(26, 45, 3, bits=16), alpha, profile=rgb_profile())
+    with caplog.at_level(logging.INFO):
+        found = job.result(picture)
+    assert found.pixels.dtype == np.uint16
+    assert (found.pixels % 257 == 0).all()
+    assert found.alpha is not None
+    assert len(np.unique(found.alpha)) > 256 / 4
+    assert (found.alpha % 257 != 0).any()
+    assert found.profile == rgb_profile()
+    assert "redrawn in 8 bit" in caplog.text
+
+
+def test_prompts_are_not_logged(
+    folder: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO):
+        Job(folder).pixels(positive_prompt="a secret thing", negative_prompt="unspeakable")
+    assert caplog.messages
+    said = caplog.text + "".join(capfd.readouterr())
+    assert not any(word in said for word in ("secret", "unspeakable"))
+
+
+class OutOfMemory:
+    """A UNet's stand-in for a GPU whose memory ends above a number of pictures at once."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.asked: list[int] = []
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        guided = img2img.guided
+
+        def limited(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+            denoise = guided(*given)
+
+            def checked_denoise(latents: torch.Tensor, sigma: float) -> torch.Tensor:
+                self.asked.append(len(latents))
+                if len(latents) > self.most:
+                    raise torch.OutOfMemoryError("CUDA out of memory.")
+                return denoise(latents, sigma)
+
+            return checked_denoise
+
+        monkeypatch.setattr(img2img, "guided", limited)
+
+
+def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {"size": Size(264, 48), "mode_type": "Chess", "batch_size": 4}
+    expected = job.pixels(**changes)
+    memory = OutOfMemory(most=2)
+    memory.install(monkeypatch)
+    found = job.pixels(**changes)
+    assert memory.asked == [3, 1, 2, 2]
+    assert job.progress.figures["retries"] == 1
+    assert np.abs(found.astype(int) - expected).max() <= 1
+    assert job.progress.share == pytest.approx(1)
+
+
+def test_a_tile_that_does_not_fit_is_an_error_that_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    OutOfMemory(most=0).install(monkeypatch)
+    error = refusal(job.pixels)
+    assert error.code is Code.MEMORY
+    assert "tile" in error.message
+
+
+def spoiled(monkeypatch: pytest.MonkeyPatch, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Has the denoiser give NaN where the networks have one of these types."""
+    guided = img2img.guided
+
+    def spoiling(unet: Any, *given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        denoise = guided(unet, *given)
+        factor = torch.nan if unet.dtype in dtypes else 1.0
+        return lambda latents, sigma: denoise(latents, sigma) * factor
+
+    monkeypatch.setattr(img2img, "guided", spoiling)
+
+
+@pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="this CPU has no bf16")
+def test_what_is_not_finite_is_computed_again_in_fp32(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Size(40, 24)  # the picture does not grow, so no other network is asked
+    expected = job.pixels(size=size)
+    monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
+    assert not np.array_equal(job.pixels(size=size), expected)
+    spoiled(monkeypatch, (torch.bfloat16,))
+    assert np.array_equal(job.pixels(size=size), expected)
+    figures = {name: job.progress.figures[name] for name in ("dtype", "retries", "tiles")}
+    assert figures == {"dtype": "float32", "retries": 1, "tiles": 1}
+
+
+def test_what_is_never_finite_is_no_picture(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoiled(monkeypatch, (torch.float32,))
+    assert refusal(job.pixels).code is Code.NONFINITE
+
+
+def test_a_cancel_comes_through_within_a_step(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cancelled(BaseException):
+        pass
+
+    steps: list[float] = []
+    guided = img2img.guided
+
+    def cancelling(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        denoise = guided(*given)
+
+        def step(latents: torch.Tensor, sigma: float) -> torch.Tensor:
+            steps.append(sigma)
+            if len(steps) == 3:
+                raise Cancelled
+            return denoise(latents, sigma)
+
+        return step
+
+    monkeypatch.setattr(img2img, "guided", cancelling)
+    with pytest.raises(Cancelled):
+        job.pixels(steps=20)
+    assert len(steps) == 3
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"upscale_by": 4.5}, "upscale_by is 4.5; take 0.05 to 4."),
+        ({"upscale_by": 0.04}, "upscale_by is 0.04; take 0.05 to 4."),
+        ({"upscale_by": float("nan")}, "upscale_by is nan; take 0.05 to 4."),
+        ({"controlnet_strength": -0.1}, "controlnet_strength is -0.1; take 0 to 10."),
+        ({"seed": -1}, "seed is -1; take 0 to 18446744073709551615."),
+        ({"seed": 1.5}, "seed is 1.5; take a whole number."),
+        ({"steps": 0}, "steps is 0; take 1 to 10000."),
+        ({"steps": 10_001}, "steps is 10001; take 1 to 10000."),
+        ({"cfg": 101}, "cfg is 101; take 0 to 100."),
+        ({"denoise": 1.1}, "denoise is 1.1; take 0 to 1."),
+        ({"seam_fix_denoise": -1}, "seam_fix_denoise is -1; take 0 to 1."),
+        ({"tile_width": 63}, "tile_width is 63; take 64 to 8192."),
+        ({"tile_height": 8193}, "tile_height is 8193; take 64 to 8192."),
+        ({"mask_blur": 65}, "mask_blur is 65; take 0 to 64."),
+        ({"tile_padding": -1}, "tile_padding is -1; take 0 to 8192."),
+        ({"seam_fix_width": 8193}, "seam_fix_width is 8193; take 0 to 8192."),
+        ({"seam_fix_mask_blur": 65}, "seam_fix_mask_blur is 65; take 0 to 64."),
+        ({"seam_fix_padding": -1}, "seam_fix_padding is -1; take 0 to 8192."),
+        ({"batch_size": 65}, "batch_size is 65; take 0 to 64."),
+        ({"clip_skip": 13}, "clip_skip is 13; take 1 to 12."),
+        ({"tile_size": 31}, "tile_size is 31; take 0 for automatic, or 32 to 2048 pixels."),
+        ({"mode_type": "Spiral"}, "mode_type is 'Spiral'; take one of Linear, Chess, None."),
+        ({"seam_fix_mode": "none"}, "seam_fix_mode is 'none'; take one of None, Band Pass,"),
+        ({"upscaler": "Deliberate_v2"}, "upscaler is 'Deliberate_v2'; take one of 4x_NMKD-Siax_200k,"),
+        ({"color_fix": "hue"}, "color_fix is 'hue'; take one of none, wavelet, adain."),
+        ({"use_controlnet_tile": 1}, "use_controlnet_tile is 1; take true or false."),
+        ({"positive_prompt": 5}, "positive_prompt is 5; take a text."),
+        ({"negative_prompt": "a" * 100_001}, "negative_prompt has 100001 characters; take 100000 at most."),
+        ({"sampler_name": "dpmpp"}, "'dpmpp'"),
+        ({"sampler_name": "plms"}, "'plms'"),
+        ({"scheduler": "beta"}, "'beta'"),
+        ({"checkpoint": "sdxl"}, "there is no checkpoint 'sdxl'; there are Deliberate_v2,"),
+        ({"loras": "no-such-lora:1"}, "there is no lora 'no-such-lora'; there are lcm-lora-sdv1-5,"),
+        ({"loras": "lcm-lora-sdv1-5:much"}, "loras holds 'lcm-lora-sdv1-5:much'; write name:weight"),
+        ({"loras": "lcm-lora-sdv1-5:inf"}, "loras holds 'lcm-lora-sdv1-5:inf'; write name:weight"),
+        ({"positive_prompt": "embedding:nothing"}, "the prompt names the embedding 'nothing'"),
+        ({"positive_prompt": "(a:nan)"}, "weight"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_invalid_inputs_are_refused_with_their_limits(job: Job, changes: dict[str, Any], told: str) -> None:
+    # Nothing of the picture is computed before: the call itself refuses, or the first row does before it is enlarged.
+    error = refusal(lambda: next(next(job.attempts(**changes))))
+    assert error.code is Code.INPUT
+    assert told in error.message
+    assert job.progress.share == 0
+
+
+@pytest.mark.parametrize("steps", [16.0, 16])
+def test_whole_numbers_may_come_as_floats(steps: float) -> None:
+    options = checked(replace(USUAL, steps=steps, tile_width=64.0, seed=3.0))
+    assert (options.steps, options.tile_width, options.seed) == (16, 64, 3)
+    assert all(isinstance(value, int) for value in (options.steps, options.tile_width, options.seed))
+
+
+@pytest.mark.parametrize("sampler_name", SAMPLERS)
+@pytest.mark.parametrize("scheduler", SCHEDULES)
+def test_every_sampler_runs_on_every_schedule(job: Job, sampler_name: str, scheduler: str) -> None:
+    picture = Image(noise(8, 8, 3))
+    result = job.result(
+        picture, Size(16, 16), sampler_name=sampler_name, scheduler=scheduler, steps=2, cfg=1, denoise=0.4
+    )  # fmt: skip
+    assert result.pixels.shape == (16, 16, 3)
+    assert job.progress.figures["tiles"] == 1

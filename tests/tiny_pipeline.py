@@ -1,0 +1,93 @@
+"""A tiny Stable Diffusion of random weights as the files of the catalogue, and a tiny network that enlarges."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ldm
+import tiny_diffusion
+import torch
+from handmade import vivid
+from tiny_architecture import TINY
+
+import tiny
+from upscaling import weights
+from upscaling.diffusion.networks import Library
+from upscaling.superres.tiling import TileSize
+from upscaling.superres.upscalers import Upscalers
+from upscaling.weights.download import digest
+from upscaling.weights.store import write
+
+MODEL = "ultimate-sd-upscale"
+CPU = torch.device("cpu")
+TILE = TileSize(64, 64)
+BEFORE = f"""
+import sys
+sys.path.append({str(Path(__file__).parent)!r})
+import tiny_architecture
+import upscaling.diffusion.architecture
+upscaling.diffusion.architecture.STABLE_DIFFUSION_1_5 = tiny_architecture.TINY
+"""
+"""What a server runs first, so that it builds networks of the tiny sizes; all else is as it is deployed."""
+
+
+def write_weights(folder: Path) -> None:
+    """Puts what the model uses where a server looks for weights."""
+    states: dict[str, tiny.StateDict] = {}
+    for seed, entry in enumerate(weights.of_model(MODEL)):
+        if len(entry.files) > 1:  # a checkpoint in parts: tests of loading have them
+            continue
+        match entry.kind:
+            case None:
+                states[entry.name] = vivid(tiny.rrdb(seed=seed))
+            case "checkpoint":
+                states[entry.name] = _checkpoint(10 * seed)
+            case "controlnet":
+                states[entry.name] = ldm.controlnet(tiny_diffusion.controlnet(seed).state_dict())
+            case "vae":
+                states[entry.name] = tiny_diffusion.vae(seed).state_dict()
+            case "lora":
+                states[entry.name] = _lora(seed)
+            case _:
+                pass
+    for name, state in states.items():
+        _write(state, weights.entry(name), folder)
+
+
+def _write(state: tiny.StateDict, entry: weights.Entry, folder: Path) -> None:
+    """Like `write`, for files that are published as safetensors too: their checksum is that of the tiny ones."""
+    manifest = write(state, entry, "tiny", folder) / "manifest.json"
+    said = json.loads(manifest.read_text())
+    said["files"] = {name: digest(manifest.parent / name) for name in said["files"]}
+    manifest.write_text(json.dumps(said))
+
+
+def library(folder: Path) -> Library:
+    return Library(MODEL, folder, CPU, TINY)
+
+
+def upscalers(folder: Path) -> Upscalers:
+    return Upscalers(MODEL, folder, CPU)
+
+
+def _checkpoint(seed: int) -> tiny.StateDict:
+    """All networks in one file, in the original's names."""
+    return {
+        **ldm.unet(tiny_diffusion.unet(seed).state_dict()),
+        **ldm.vae(tiny_diffusion.vae(seed + 1).state_dict()),
+        **ldm.text_encoder(tiny_diffusion.text_encoder(seed + 2).state_dict()),
+    }
+
+
+def _lora(seed: int) -> tiny.StateDict:
+    """A LoRA of rank 1 for a linear layer, as kohya-ss names it."""
+    generator = torch.Generator().manual_seed(seed)
+    name = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    weight = tiny_diffusion.unet().get_submodule(name).weight
+    key = f"lora_unet_{name.replace('.', '_')}"
+    return {
+        f"{key}.lora_down.weight": torch.randn(1, weight.shape[1], generator=generator),
+        f"{key}.lora_up.weight": torch.randn(weight.shape[0], 1, generator=generator),
+        f"{key}.alpha": torch.tensor(1.0),
+    }
