@@ -58,11 +58,10 @@ class _Residual(nn.Module):
 
     def __init__(self, into: int, out: int, size: str) -> None:
         super().__init__()
-        first, second = {"down": (1, 2), "same": (1, 1), "up": (1, 1)}[size]
-        same = size == "same"
-        self.shortcut_func = nn.Identity() if same else _Convolution(into, out, max(first, second), normalised=False)
-        self.conv1 = _Convolution(into, out, first, leaky=True)
-        self.conv2 = _Convolution(out, out, second)
+        stride = 2 if size == "down" else 1
+        self.shortcut_func = nn.Identity() if size == "same" else _Convolution(into, out, stride, normalised=False)
+        self.conv1 = _Convolution(into, out, leaky=True)
+        self.conv2 = _Convolution(out, out, stride)
         self._size = size
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -74,33 +73,25 @@ class _Residual(nn.Module):
 
 
 class _Convolution(nn.Sequential):
-    """A 3×3 convolution of what is already bordered, then batch normalisation and leaky ReLU where asked for."""
+    """A 3×3 convolution of what has its border already, then batch normalisation and leaky ReLU where asked for."""
+
+    conv2d: nn.Conv2d
+    norm: nn.Sequential
 
     def __init__(self, into: int, out: int, stride: int = 1, normalised: bool = True, leaky: bool = False) -> None:
         layers: dict[str, nn.Module] = {"conv2d": nn.Conv2d(into, out, 3, stride, bias=not normalised)}
         if normalised:
-            layers["norm"] = _Normalisation(out)
+            # One level deeper, as the file has it.
+            layers["norm"] = nn.Sequential(OrderedDict(norm=nn.BatchNorm2d(out)))
         if leaky:
             layers["relu"] = nn.LeakyReLU(_LEAK, inplace=True)
         super().__init__(OrderedDict(layers))
 
     def fold(self) -> None:
-        """Puts the normalisation into the weights of the convolution."""
+        """Puts the normalisation, where there is one, into the weights of the convolution."""
         if "norm" in self._modules:
-            convolution = cast(nn.Conv2d, self._modules["conv2d"])
-            self.conv2d = fuse_conv_bn_eval(convolution, cast(_Normalisation, self._modules["norm"]).norm)
+            self.conv2d = fuse_conv_bn_eval(self.conv2d, cast(nn.BatchNorm2d, self.norm[0]))
             del self.norm
-
-
-class _Normalisation(nn.Module):
-    """Batch normalisation, one level deeper, as the file has it."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        return self.norm(features)
 
 
 def _bordered(features: torch.Tensor) -> torch.Tensor:
