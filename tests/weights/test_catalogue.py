@@ -14,8 +14,6 @@ from upscaling.weights.catalogue import Entry, File, address, catalogue
 ENTRIES = catalogue().entries
 SHA256 = re.compile(r"[0-9a-f]{64}")
 KINDS = ("checkpoint", "controlnet", "vae", "lora")
-# Projects that are listed before their folder is there.
-BEGUN = {"ultimate-sd-upscale"}
 
 
 @pytest.fixture(params=ENTRIES)
@@ -85,7 +83,7 @@ def test_what_diffusion_models_use_has_its_kind() -> None:
 
 
 def test_every_project_lists_entries_that_there_are() -> None:
-    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()} | BEGUN
+    assert set(catalogue().models) == {path.name for path in (ROOT / "models").iterdir()}
     for names in catalogue().models.values():
         assert set(names) <= set(ENTRIES)
         assert len(set(names)) == len(names)
