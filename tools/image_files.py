@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
+_ELF = b"\x7fELF"
 _READ = 1 << 20  # bytes; a larger file is no secret
 _PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle"}
 # A pickle of protocol 2 or later, or the zip archive that torch puts one into. Python's own .pth files are text.
@@ -15,8 +16,10 @@ _PICKLED = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
 _PACKAGES = re.compile(r"(^|/)(site|dist)-packages/")
 _TEST_DATA = re.compile(r"(^|/)(site|dist)-packages/.*/tests?/")
 _CACHES = re.compile(
-    r"(^|/)\.cache/(pip|uv|torch|huggingface|ccache)/|(^|/)pip/(http|selfcheck|wheels)/|(^|/)\.ccache/"
-    r"|(^|/)\.triton/cache/|(^|/)torchinductor|(^|/)\.nv/ComputeCache/|^var/cache/apt/archives/[^/]+\.deb$"
+    # Cog leaves the folder of uv, but nothing that uv downloaded or built.
+    r"(^|/)\.cache/(pip|torch|huggingface|ccache)/|(^|/)\.cache/uv/(archive|wheels|simple)-v\d+/"
+    r"|(^|/)pip/(http|selfcheck|wheels)/|(^|/)\.ccache/"
+    r"|(^|/)\.triton/cache/|(^|/)torchinductor|(^|/)\.nv/ComputeCache/"
 )
 _SECRET_NAMES = re.compile(
     r"(^|/)(\.env|\.netrc|\.pypirc|\.git-credentials|\.npmrc|id_(rsa|dsa|ecdsa|ed25519))$"
@@ -48,8 +51,9 @@ def kinds(path: str, begin: bytes, size: int) -> Iterator[str]:
         yield "part of a cache"
     if PurePosixPath(path).suffix in _PICKLES and _PICKLED.match(begin) and not _TEST_DATA.search(path):
         yield "a pickle"
-    packaged = _PACKAGES.search(path)  # keys in their tests, and tables that look like tokens
-    if not packaged and (_SECRET_NAMES.search(path) or (size <= _READ and _SECRETS.search(begin))):
+    # Packages have keys in their tests and tables that look like tokens; programs contain the first line of a key.
+    exempt = _PACKAGES.search(path) or begin.startswith(_ELF)
+    if not exempt and (_SECRET_NAMES.search(path) or (size <= _READ and _SECRETS.search(begin))):
         yield "a secret"
 
 

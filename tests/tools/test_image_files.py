@@ -47,12 +47,12 @@ def test_a_pickle_is_found(path: str, content: bytes) -> None:
     "path",
     [
         "root/.cache/pip/http-v2/1/2",
-        "root/.cache/uv/wheels/a",
+        "root/.cache/uv/wheels-v5/index/a",
+        "root/.cache/uv/archive-v0/a/b.py",
         "home/me/.cache/torch/kernels/a",
         "tmp/torchinductor_root/a.so",
         "root/.triton/cache/a.cubin",
         "root/.nv/ComputeCache/index",
-        "var/cache/apt/archives/a.deb",
     ],
 )
 def test_a_cache_is_found(path: str) -> None:
@@ -87,6 +87,8 @@ def test_a_secret_is_found(path: str, content: bytes) -> None:
         ("usr/lib/udev/hwdb.bin", b"KSLPHHRH"),
         ("usr/share/pip/notes", b"x"),
         ("etc/ssl/certs/ca.pem", b"-----BEGIN CERTIFICATE-----"),
+        ("root/.cache/uv/interpreter-v4/a/b.msgpack", b"x"),
+        ("usr/lib/x86_64-linux-gnu/libssh2.so.1.0.1", b"\x7fELF" + KEY.encode()),
     ],
 )
 def test_what_belongs_into_an_image_is_left_alone(path: str, content: bytes) -> None:
