@@ -39,7 +39,7 @@ def write_weights(folder: Path) -> None:
         if len(entry.files) > 1:  # a checkpoint in parts: tests of loading have them
             continue
         match entry.kind:
-            case None:
+            case "superres":
                 states[entry.name] = vivid(tiny.rrdb(seed=seed))
             case "checkpoint":
                 states[entry.name] = _checkpoint(10 * seed)

@@ -17,6 +17,10 @@ BEYOND_BOUNDS = [
     ("model", "RealESRGAN_x8plus"),
     ("denoise_strength", -0.1),
     ("denoise_strength", 1.1),
+    ("face_model", "GFPGANv1.2"),
+    ("face_strength", -0.1),
+    ("face_strength", 1.1),
+    ("min_face_size", 9),
 ]
 WITHIN_BOUNDS = [
     ("scale", 10),
@@ -30,6 +34,8 @@ WITHIN_BOUNDS = [
 # What JSON Schema cannot say: it has no open bound with a closed one beside, and no gaps.
 BETWEEN_BOUNDS = [("scale", 0), ("tile_size", 1), ("tile_size", 31)]
 OF_WRONG_TYPE = [*declared.OF_WRONG_TYPE, ("denoise_strength", "1"), ("second_pass", "yes"), ("seamless", 1)]
+# With faces, so that their inputs are used.
+ASKED = {"image": PICTURE, "model": FASTEST, "face_enhance": True}
 
 
 def test_every_bound_is_in_the_table() -> None:
@@ -38,7 +44,7 @@ def test_every_bound_is_in_the_table() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [*BEYOND_BOUNDS, *OF_WRONG_TYPE])
 def test_schema_refuses_values_out_of_bounds(server: Client, name: str, value: Any) -> None:
-    answer = server.post({"image": PICTURE, "model": FASTEST, name: value})
+    answer = server.post({**ASKED, name: value})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "input", name]
 
@@ -49,14 +55,14 @@ def test_schema_wants_an_image(server: Client) -> None:
 
 @pytest.mark.parametrize(("name", "value"), [*BEYOND_BOUNDS, *BETWEEN_BOUNDS])
 def test_package_refuses_values_out_of_bounds_without_the_schema(open_server: Client, name: str, value: Any) -> None:
-    message = open_server.failure(**{"image": PICTURE, "model": FASTEST, name: value})
+    message = open_server.failure(**{**ASKED, name: value})
     assert message.startswith("E_INPUT: ")
     assert str(value) in message
 
 
 @pytest.mark.parametrize(("name", "value"), OF_WRONG_TYPE)
 def test_package_refuses_values_of_a_wrong_type_without_the_schema(open_server: Client, name: str, value: Any) -> None:
-    assert open_server.failure(**{"image": PICTURE, "model": FASTEST, name: value}).startswith("E_INPUT: ")
+    assert open_server.failure(**{**ASKED, name: value}).startswith("E_INPUT: ")
 
 
 @pytest.mark.parametrize(("name", "value"), BETWEEN_BOUNDS)

@@ -232,7 +232,7 @@ def test_weights_that_are_not_there_are_told_before_anything_is_computed(
     folder = tmp_path_factory.mktemp("bare")
     mirror = {"UPSCALING_WEIGHTS_MIRROR": "http://127.0.0.1:9/", "UPSCALING_PRIVATE_URLS": "1"}
     with serving(tiny_pipeline.MODEL, folder, tmp_path, before=tiny_pipeline.BEFORE, **mirror) as bare:
-        assert bare.failure(**QUICK).startswith("E_WEIGHTS: the weights of Deliberate_v2 cannot be fetched.")
+        assert bare.failure(**QUICK).startswith("E_WEIGHTS: the weights of Deliberate_v2 cannot be downloaded.")
         assert bare.predict(**QUICK, mode_type="None")["status"] == "succeeded"
 
 
