@@ -64,7 +64,9 @@ def test_every_version_restores_faces_with_its_own_network(server: Client, face_
         assert result.shape == background.shape
         # Far from the face, nothing differs.
         assert (result[:, 150:] == background[:, 150:]).all()
-    assert np.array_equal(found[SMALL], computed(face_cache, Image(FACE), Options(SMALL)))
+    # Not to the bit: the two processes may split sums over threads in different ways.
+    difference = found[SMALL].astype(int) - computed(face_cache, Image(FACE), Options(SMALL))
+    assert np.abs(difference).mean() < 0.1
 
 
 def computed(cache: Path, image: Image, options: Options) -> np.ndarray:
