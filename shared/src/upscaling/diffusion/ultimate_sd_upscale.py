@@ -16,7 +16,7 @@ from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.colour_fix import fix_colours
 from upscaling.diffusion.crops import Crop
 from upscaling.diffusion.encode import encode
-from upscaling.diffusion.enlarging import enlarged, without_hidden_colours
+from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.guidance import Guidance
 from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
 from upscaling.diffusion.networks import Library
@@ -28,6 +28,7 @@ from upscaling.diffusion.samplers import ONE_AT_A_TIME, Sampler, sampler
 from upscaling.diffusion.sigmas import sigmas
 from upscaling.images import Image, Rows, Size
 from upscaling.images.image import ROWS_AT_A_TIME
+from upscaling.images.transparency import without_hidden_colours
 from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress
 from upscaling.superres.tiling import tile_size

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.images.image import ROWS_AT_A_TIME, Border, Pixels
+from upscaling.images.image import ROWS_AT_A_TIME, Border, Image, Pixels
 
 _Floats = NDArray[np.float32]
 
@@ -38,6 +39,11 @@ def fill_hidden(pixels: Pixels, alpha: Pixels, border: Border = "edge") -> Pixel
     filled = np.pad(pixels, (*around, (0, 0)), mode=border)
     _fill(filled, np.pad(alpha, around, mode=border))
     return filled[margin : margin + height, margin : margin + width]
+
+
+def without_hidden_colours(image: Image) -> Image:
+    """The picture with `fill_hidden` applied, if it has alpha."""
+    return image if image.alpha is None else replace(image, pixels=fill_hidden(image.pixels, image.alpha))
 
 
 def _fill(pixels: Pixels, alpha: Pixels) -> None:

@@ -14,7 +14,7 @@ from upscaling.faces.face import CROP_SIDE, RestoredFace
 from upscaling.faces.pasting import paste
 from upscaling.images import Image, Rows, Size, collect
 from upscaling.images.resampling import resized
-from upscaling.images.transparency import fill_hidden
+from upscaling.images.transparency import without_hidden_colours
 from upscaling.portraits.face_models import FaceModels
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.progress import Progress
@@ -47,7 +47,7 @@ def with_faces(
         of_faces, of_background = progress.split(1, 1)
         source = Size(image.width, image.height)
         networks = models.networks(restorer, image)
-        faces, outcomes = enhance_faces(_visible(image), networks, options, of_faces.reach)
+        faces, outcomes = enhance_faces(without_hidden_colours(image), networks, options, of_faces.reach)
         progress.figures["faces"] = _listed(outcomes)
         progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
         if enlarge is not None:
@@ -71,11 +71,6 @@ def _checked(options: FaceOptions) -> FaceOptions:
     return replace(
         options, only_center_face=truth("only_center_face", options.only_center_face), min_face_size=smallest
     )
-
-
-def _visible(image: Image) -> Image:
-    """The picture without the colours under zero alpha."""
-    return image if image.alpha is None else replace(image, pixels=fill_hidden(image.pixels, image.alpha))
 
 
 def _listed(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
