@@ -4,7 +4,7 @@ import pathlib
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.portraits import FaceModels, FaceOptions
+from upscaling.portraits import FaceOptions, Restorers
 from upscaling.portraits.codeformer import Options, scale, work
 from upscaling.serving.output import Output
 from upscaling.serving.server import start
@@ -16,7 +16,7 @@ class Runner(BaseRunner):
         self.server = start("codeformer", Path)
         weights = pathlib.Path(__file__).parent / "weights"
         self.upscalers = Upscalers("codeformer", weights, self.server.device)
-        self.face_models = FaceModels("codeformer", weights, self.server.device)
+        self.restorers = Restorers("codeformer", weights, self.server.device)
 
     def healthcheck(self) -> bool:
         return self.server.workspace.is_usable()
@@ -83,5 +83,5 @@ class Runner(BaseRunner):
         faces = FaceOptions(only_center_face, min_face_size, face_strength)
         options = Options(codeformer_fidelity, background_enhance, face_upsample, faces, tile_size)
         output = Output(scale(upscale), width, height, output_format, output_quality)
-        done = work(options, self.upscalers, self.face_models)
+        done = work(options, self.upscalers, self.restorers)
         return Path(self.server.predict(image, output, done, self.record_metric))

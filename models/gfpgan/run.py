@@ -4,7 +4,7 @@ import pathlib
 
 from cog import BaseRunner, Input, Path
 
-from upscaling.portraits import FaceModels, FaceOptions
+from upscaling.portraits import FaceOptions, Restorers
 from upscaling.portraits.gfpgan import Options, work
 from upscaling.serving.output import Output
 from upscaling.serving.server import start
@@ -16,7 +16,7 @@ class Runner(BaseRunner):
         self.server = start("gfpgan", Path)
         weights = pathlib.Path(__file__).parent / "weights"
         self.upscalers = Upscalers("gfpgan", weights, self.server.device)
-        self.face_models = FaceModels("gfpgan", weights, self.server.device)
+        self.restorers = Restorers("gfpgan", weights, self.server.device)
 
     def healthcheck(self) -> bool:
         return self.server.workspace.is_usable()
@@ -74,6 +74,6 @@ class Runner(BaseRunner):
         ),
     ) -> Path:
         faces = FaceOptions(only_center_face, min_face_size, face_strength)
-        done = work(Options(version, faces, tile_size), self.upscalers, self.face_models)
+        done = work(Options(version, faces, tile_size), self.upscalers, self.restorers)
         output = Output(scale, width, height, output_format, output_quality)
         return Path(self.server.predict(img, output, done, self.record_metric))

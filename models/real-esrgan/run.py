@@ -13,7 +13,7 @@ from upscaling.superres.upscalers import Upscalers
 from upscaling.values import truth
 
 if TYPE_CHECKING:
-    from upscaling.portraits import FaceModels
+    from upscaling.portraits import Restorers
 
 WEIGHTS = pathlib.Path(__file__).parent / "weights"
 
@@ -24,10 +24,10 @@ class Runner(BaseRunner):
         self.upscalers = Upscalers("real-esrgan", WEIGHTS, self.server.device)
 
     @cached_property
-    def face_models(self) -> "FaceModels":
-        from upscaling.portraits import FaceModels
+    def restorers(self) -> "Restorers":
+        from upscaling.portraits import Restorers
 
-        return FaceModels("real-esrgan", WEIGHTS, self.server.device)
+        return Restorers("real-esrgan", WEIGHTS, self.server.device)
 
     def healthcheck(self) -> bool:
         return self.server.workspace.is_usable()
@@ -118,5 +118,5 @@ class Runner(BaseRunner):
             from upscaling.portraits import FaceOptions, with_faces
 
             faces = FaceOptions(only_center_face, min_face_size, face_strength)
-            done = with_faces(done, self.face_models, face_model, faces)
+            done = with_faces(done, self.restorers, face_model, faces)
         return Path(self.server.predict(image, output, done, self.record_metric))

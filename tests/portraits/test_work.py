@@ -26,7 +26,7 @@ from upscaling.faces.restoration import Restorer
 from upscaling.images import Image, Rows, Size, collect
 from upscaling.images.image import Pixels
 from upscaling.images.resampling import resized
-from upscaling.portraits import FaceModels, FaceOptions, Work, lanczos, with_faces
+from upscaling.portraits import FaceOptions, Restorers, Work, lanczos, with_faces
 from upscaling.portraits.work import doubled_where_coarse
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.progress import Progress
@@ -53,18 +53,18 @@ def detector() -> Detector:
 
 
 @pytest.fixture
-def models(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], FaceModels]:
+def restorers(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> Callable[[Run], Restorers]:
     """Makes the networks of a model, of which the restorer is what a test says."""
 
-    def make(run: Run) -> FaceModels:
+    def make(run: Run) -> Restorers:
         given = FaceNetworks(
             detector=lambda: detector,
             parser=lambda: Parser(Skin(), torch.float32, CPU),
             restorer=lambda dtype: Restorer(lambda crops, _: run(crops), dtype, CPU, batch=4),
             dtype=torch.float32,
         )
-        monkeypatch.setattr(FaceModels, "networks", lambda *_: given)
-        return FaceModels("gfpgan", Path("nowhere"), CPU)
+        monkeypatch.setattr(Restorers, "networks", lambda *_: given)
+        return Restorers("gfpgan", Path("nowhere"), CPU)
 
     return make
 
@@ -77,9 +77,10 @@ def background(image: Image, size: Size = DOUBLED) -> Pixels:
     return collect(image, size, resized(image, size)).pixels
 
 
-def test_faces_are_pasted_onto_the_rows_and_listed(models: Callable[[Run], FaceModels]) -> None:
+def test_faces_are_pasted_onto_the_rows_and_listed(restorers: Callable[[Run], Restorers]) -> None:
     progress = Progress()
-    result = made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE), progress=progress).pixels
+    work = with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions())
+    result = made(work, Image(THREE), progress=progress).pixels
     plain = background(Image(THREE))
     listed: Any = progress.figures["faces"]
     assert [face["outcome"] for face in listed] == ["restored"] * 3
@@ -96,43 +97,43 @@ def test_faces_are_pasted_onto_the_rows_and_listed(models: Callable[[Run], FaceM
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [Size(320, 240), DOUBLED, Size(401, 77)])
 def test_a_restorer_that_changes_nothing_changes_no_pixel(
-    models: Callable[[Run], FaceModels], bits: int, channels: int, size: Size
+    restorers: Callable[[Run], Restorers], bits: int, channels: int, size: Size
 ) -> None:
     pixels = THREE[..., :channels].astype(f"uint{bits}") * (257 if bits == 16 else 1)
-    work = with_faces(lanczos, models(torch.clone), NAME, FaceOptions())
+    work = with_faces(lanczos, restorers(torch.clone), NAME, FaceOptions())
     result = made(work, Image(pixels), size)
     assert result.pixels.dtype == pixels.dtype
     assert (result.pixels == background(Image(pixels), size)).all()
 
 
-def test_faces_are_half_of_the_progress(models: Callable[[Run], FaceModels]) -> None:
+def test_faces_are_half_of_the_progress(restorers: Callable[[Run], Restorers]) -> None:
     shares: list[float] = []
-    made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE), progress=Progress(shares.append))
+    made(with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions()), Image(THREE), progress=Progress(shares.append))
     assert shares == pytest.approx([1 / 6, 1 / 3, 1 / 2])
 
 
 def test_no_face_is_the_background_and_an_empty_list(
-    models: Callable[[Run], FaceModels], caplog: pytest.LogCaptureFixture
+    restorers: Callable[[Run], Restorers], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     progress, dark = Progress(), Image(np.full((90, 120, 3), 30, np.uint8))
-    result = made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), dark, progress=progress)
+    result = made(with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions()), dark, progress=progress)
     assert (result.pixels == 30).all()
     assert progress.figures["faces"] == []
     assert caplog.messages == ["Faces found: 0."]
 
 
-def test_colours_under_zero_alpha_are_no_faces(models: Callable[[Run], FaceModels]) -> None:
+def test_colours_under_zero_alpha_are_no_faces(restorers: Callable[[Run], Restorers]) -> None:
     progress, alpha = Progress(), np.full(THREE.shape[:2], 255, np.uint8)
     alpha[:120] = 0  # two of the three
-    work = with_faces(lanczos, models(torch.neg), NAME, FaceOptions())
+    work = with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions())
     result = made(work, Image(THREE, alpha), progress=progress)
     assert len(progress.figures["faces"]) == 1  # type: ignore[arg-type]
     assert result.alpha is not None
     assert (result.alpha == collect(Image(THREE, alpha), DOUBLED, resized(Image(THREE, alpha), DOUBLED)).alpha).all()
 
 
-def test_a_background_that_is_computed_again_has_its_faces_restored_once(models: Callable[[Run], FaceModels]) -> None:
+def test_a_background_that_is_computed_again_has_its_faces_restored_once(restorers: Callable[[Run], Restorers]) -> None:
     calls = itertools.count()
 
     def counted(crops: torch.Tensor) -> torch.Tensor:
@@ -147,9 +148,9 @@ def test_a_background_that_is_computed_again_has_its_faces_restored_once(models:
         yield spoiled()
         yield resized(image, size)
 
-    result = made(with_faces(twice, models(counted), NAME, FaceOptions()), Image(THREE))
+    result = made(with_faces(twice, restorers(counted), NAME, FaceOptions()), Image(THREE))
     assert next(calls) == 1  # three faces make one batch
-    once = made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE))
+    once = made(with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions()), Image(THREE))
     assert (result.pixels == once.pixels).all()
 
 
@@ -165,14 +166,14 @@ def enlarging(sizes: list[tuple[int, Size]]) -> Work:
 
 @pytest.mark.parametrize(("factor", "count"), [(10, 3), (2, 0), (1, 0)])
 def test_restored_faces_are_enlarged_where_they_would_be_coarse(
-    models: Callable[[Run], FaceModels], factor: int, count: int
+    restorers: Callable[[Run], Restorers], factor: int, count: int
 ) -> None:
     sizes: list[tuple[int, Size]] = []
     size = Size(320 * factor, 240 * factor)
-    work = with_faces(lanczos, models(torch.neg), NAME, FaceOptions(), enlarge=enlarging(sizes))
+    work = with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions(), enlarge=enlarging(sizes))
     result = made(work, Image(THREE), size).pixels
     assert sizes == [(512, Size(1024, 1024))] * count
-    plain = made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE), size).pixels
+    plain = made(with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions()), Image(THREE), size).pixels
     assert (result == plain).all() == (count == 0)
 
 
@@ -186,54 +187,54 @@ def test_only_faces_of_results_that_are_larger_are_enlarged(size: Size, expected
     assert result.restored.shape == (expected, expected, 3)
 
 
-def test_where_all_faces_fail_it_is_an_error(models: Callable[[Run], FaceModels]) -> None:
+def test_where_all_faces_fail_it_is_an_error(restorers: Callable[[Run], Restorers]) -> None:
     with pytest.raises(UpscalingError, match=r"E_NONFINITE: .* all 3 faces"):
-        made(with_faces(lanczos, models(lambda crops: crops * torch.nan), NAME, FaceOptions()), Image(THREE))
+        made(with_faces(lanczos, restorers(lambda crops: crops * torch.nan), NAME, FaceOptions()), Image(THREE))
 
 
-def test_a_face_that_failed_is_listed_as_such_and_stays_as_it_was(models: Callable[[Run], FaceModels]) -> None:
+def test_a_face_that_failed_is_listed_as_such_and_stays_as_it_was(restorers: Callable[[Run], Restorers]) -> None:
     def run(crops: torch.Tensor) -> torch.Tensor:
         return torch.cat([-crops[:1], crops[1:] * torch.nan]) if len(crops) > 1 else crops * torch.nan
 
     progress = Progress()
-    made(with_faces(lanczos, models(run), NAME, FaceOptions()), Image(THREE), progress=progress)
+    made(with_faces(lanczos, restorers(run), NAME, FaceOptions()), Image(THREE), progress=progress)
     listed: Any = progress.figures["faces"]
     assert [face["outcome"] for face in listed] == ["restored", "failed", "failed"]
 
 
 def test_faces_that_do_not_fit_the_memory_at_once_are_restored_one_at_a_time(
-    models: Callable[[Run], FaceModels],
+    restorers: Callable[[Run], Restorers],
 ) -> None:
     def run(crops: torch.Tensor) -> torch.Tensor:
         if len(crops) > 1:
             raise MemoryError
         return -crops
 
-    result = made(with_faces(lanczos, models(run), NAME, FaceOptions()), Image(THREE)).pixels
-    assert (result == made(with_faces(lanczos, models(torch.neg), NAME, FaceOptions()), Image(THREE)).pixels).all()
+    result = made(with_faces(lanczos, restorers(run), NAME, FaceOptions()), Image(THREE)).pixels
+    assert (result == made(with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions()), Image(THREE)).pixels).all()
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 1 GB")])
 def test_where_one_face_does_not_fit_the_memory_it_is_a_coded_error(
-    models: Callable[[Run], FaceModels], error: Exception
+    restorers: Callable[[Run], Restorers], error: Exception
 ) -> None:
     def run(_: torch.Tensor) -> torch.Tensor:
         raise error
 
     with pytest.raises(UpscalingError, match=r"E_MEMORY: memory ran out for the faces\. Send a smaller picture"):
-        made(with_faces(lanczos, models(run), NAME, FaceOptions()), Image(THREE))
+        made(with_faces(lanczos, restorers(run), NAME, FaceOptions()), Image(THREE))
 
 
-def test_other_errors_are_not_taken_for_missing_memory(models: Callable[[Run], FaceModels]) -> None:
+def test_other_errors_are_not_taken_for_missing_memory(restorers: Callable[[Run], Restorers]) -> None:
     def run(_: torch.Tensor) -> torch.Tensor:
         raise RuntimeError("a fault")
 
     with pytest.raises(RuntimeError, match="a fault"):
-        made(with_faces(lanczos, models(run), NAME, FaceOptions()), Image(THREE))
+        made(with_faces(lanczos, restorers(run), NAME, FaceOptions()), Image(THREE))
 
 
-def test_two_requests_at_once_give_what_each_gives_alone(models: Callable[[Run], FaceModels]) -> None:
-    work = with_faces(lanczos, models(torch.neg), NAME, FaceOptions())
+def test_two_requests_at_once_give_what_each_gives_alone(restorers: Callable[[Run], Restorers]) -> None:
+    work = with_faces(lanczos, restorers(torch.neg), NAME, FaceOptions())
     images = [Image(THREE), Image(THREE[::-1, ::-1].copy())]
     alone = [made(work, image).pixels for image in images]
     with ThreadPoolExecutor(2) as pool:
@@ -255,6 +256,6 @@ def test_two_requests_at_once_give_what_each_gives_alone(models: Callable[[Run],
 )
 def test_invalid_options_are_refused_by_the_names_of_the_inputs(options: dict[str, Any], told: str) -> None:
     with pytest.raises(UpscalingError) as raised:
-        with_faces(lanczos, FaceModels("gfpgan", Path("nowhere"), CPU), NAME, FaceOptions(**options))
+        with_faces(lanczos, Restorers("gfpgan", Path("nowhere"), CPU), NAME, FaceOptions(**options))
     assert raised.value.code is Code.INPUT
     assert raised.value.message.startswith(told)

@@ -18,7 +18,7 @@ from loopback import until
 from servers import Client, content_of, data_url, opened, picture, serving
 
 from upscaling.images import Image, Limits, Size, collect, decode
-from upscaling.portraits import FaceModels
+from upscaling.portraits import Restorers
 from upscaling.portraits.gfpgan import BACKGROUND, VERSIONS, Options, work
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.progress import Progress
@@ -72,7 +72,7 @@ def test_every_version_restores_faces_with_its_own_network(server: Client, face_
 
 def computed(cache: Path, image: Image, options: Options) -> np.ndarray:
     """The pixels that the package gives, twice as large."""
-    enhance = work(options, Upscalers(MODEL, cache, CPU), FaceModels(MODEL, cache, CPU))
+    enhance = work(options, Upscalers(MODEL, cache, CPU), Restorers(MODEL, cache, CPU))
     size = Size(2 * image.width, 2 * image.height)
     return first_finite(enhance(image, size, Progress()), partial(collect, image, size)).pixels
 

@@ -1,7 +1,7 @@
 """Pictures enlarged with the faces in them restored: GFPGAN, CodeFormer and `face_enhance` of Real-ESRGAN."""
 
 from upscaling.faces.enhancement import FaceOptions
-from upscaling.portraits.face_models import FaceModels
+from upscaling.portraits.restorers import Restorers
 from upscaling.portraits.work import Work, lanczos, with_faces
 
-__all__ = ["FaceModels", "FaceOptions", "Work", "lanczos", "with_faces"]
+__all__ = ["FaceOptions", "Restorers", "Work", "lanczos", "with_faces"]

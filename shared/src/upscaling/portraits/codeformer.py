@@ -10,7 +10,7 @@ from functools import partial
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces.enhancement import FaceOptions
-from upscaling.portraits.face_models import FaceModels
+from upscaling.portraits.restorers import Restorers
 from upscaling.portraits.work import Work, lanczos, with_faces
 from upscaling.superres.tiling import check_tile_size
 from upscaling.superres.upscalers import Upscalers
@@ -34,7 +34,7 @@ class Options:
     """Side in pixels of the input, 32–2048; 0 is automatic."""
 
 
-def work(options: Options, upscalers: Upscalers, models: FaceModels) -> Work:
+def work(options: Options, upscalers: Upscalers, restorers: Restorers) -> Work:
     """The work for `Server.predict`; raises E_INPUT for invalid options."""
     if not 0 <= number("codeformer_fidelity", options.fidelity) <= 1:
         raise UpscalingError(Code.INPUT, f"codeformer_fidelity is {shown(options.fidelity)}; take 0 to 1.")
@@ -43,7 +43,7 @@ def work(options: Options, upscalers: Upscalers, models: FaceModels) -> Work:
     network = partial(upscalers.attempts, upscalers.get(BACKGROUND), tile_side)
     return with_faces(
         network if truth("background_enhance", options.background_enhance) else lanczos,
-        models,
+        restorers,
         RESTORER,
         replace(options.faces, fidelity=options.fidelity),
         enlarge=network if truth("face_upsample", options.face_upsample) else None,

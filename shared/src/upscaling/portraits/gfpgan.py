@@ -7,7 +7,7 @@ from functools import partial
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces.enhancement import FaceOptions
-from upscaling.portraits.face_models import FaceModels
+from upscaling.portraits.restorers import Restorers
 from upscaling.portraits.work import Work, with_faces
 from upscaling.superres.tiling import check_tile_size
 from upscaling.superres.upscalers import Upscalers
@@ -29,7 +29,7 @@ class Options:
     """Side in pixels of the input, 32–2048; 0 is automatic."""
 
 
-def work(options: Options, upscalers: Upscalers, models: FaceModels) -> Work:
+def work(options: Options, upscalers: Upscalers, restorers: Restorers) -> Work:
     """The work for `Server.predict`; raises E_INPUT for invalid options."""
     if not isinstance(options.version, str) or options.version not in VERSIONS:  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
         raise UpscalingError(Code.INPUT, f"version is {shown(options.version)}; take one of {', '.join(VERSIONS)}.")
@@ -37,4 +37,4 @@ def work(options: Options, upscalers: Upscalers, models: FaceModels) -> Work:
     check_tile_size(tile_side)
     # At full strength, as the hosted model: no second network is mixed in.
     background = partial(upscalers.attempts, upscalers.get(BACKGROUND, denoise_strength=1), tile_side)
-    return with_faces(background, models, VERSIONS[options.version], options.faces)
+    return with_faces(background, restorers, VERSIONS[options.version], options.faces)

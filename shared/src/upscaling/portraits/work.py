@@ -15,7 +15,7 @@ from upscaling.faces.pasting import paste
 from upscaling.images import Image, Rows, Size, collect
 from upscaling.images.resampling import resized
 from upscaling.images.transparency import without_hidden_colours
-from upscaling.portraits.face_models import FaceModels
+from upscaling.portraits.restorers import Restorers
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.progress import Progress
 from upscaling.values import number, shown, truth, whole_of_64_bits
@@ -32,7 +32,7 @@ def lanczos(image: Image, size: Size, _: Progress) -> Iterator[Rows]:
 
 
 def with_faces(
-    background: Work, models: FaceModels, name: str, options: FaceOptions, enlarge: Work | None = None
+    background: Work, restorers: Restorers, name: str, options: FaceOptions, enlarge: Work | None = None
 ) -> Work:
     """The work of a background, with the faces of the picture restored and pasted onto its rows.
 
@@ -41,15 +41,15 @@ def with_faces(
     metric `faces` lists them. Raises E_INPUT for an unknown name and invalid options; the work raises what
     `enhance_faces` raises.
     """
-    restorer, options = models.restorer(name), _checked(options)
+    restorer, options = restorers.entry(name), _checked(options)
 
     def attempts(image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
         of_faces, of_background = progress.split(1, 1)
         source = Size(image.width, image.height)
-        networks = models.networks(restorer, image)
+        networks = restorers.networks(restorer, image)
         faces, outcomes = enhance_faces(without_hidden_colours(image), networks, options, of_faces.reach)
         progress.figures["faces"] = _listed(outcomes)
-        progress.figures |= {"device": str(models.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
+        progress.figures |= {"device": str(restorers.device), "face_dtype": str(networks.dtype).removeprefix("torch.")}
         if enlarge is not None:
             faces = tuple(doubled_where_coarse(face, enlarge, source, size, progress) for face in faces)
         of_faces.reach(1)

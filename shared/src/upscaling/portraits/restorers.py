@@ -39,8 +39,8 @@ class _Loaded(Generic[_Network]):
 
 
 @dataclass(frozen=True)
-class FaceModels:
-    """Gives requests their networks for faces, and keeps them loaded between requests."""
+class Restorers:
+    """Gives requests the networks for faces, and keeps them loaded between requests."""
 
     model: str
     """The Cog project, as the catalogue names it."""
@@ -49,15 +49,13 @@ class FaceModels:
     device: torch.device
     cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
 
-    def restorer(self, name: str) -> weights.Entry:
+    def entry(self, name: str) -> weights.Entry:
         """The restoration network of a name; raises E_INPUT where the model has none of that name."""
         entries = {
             entry.name: entry for entry in weights.of_model(self.model, "face") if entry.name not in (DETECTOR, PARSER)
         }
         if not isinstance(name, str) or name not in entries:  # pyright: ignore[reportUnnecessaryIsInstance]  a server may not have checked
-            raise UpscalingError(
-                Code.INPUT, f"there is no network for faces {shown(name)}; there are {', '.join(entries)}."
-            )
+            raise UpscalingError(Code.INPUT, f"there is no face network {shown(name)}; there are {', '.join(entries)}.")
         return entries[name]
 
     def networks(self, restorer: weights.Entry, image: Image) -> FaceNetworks:

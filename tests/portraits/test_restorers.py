@@ -19,7 +19,7 @@ from servers import FASTEST, STATES, data_url, picture, write_weights
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image
-from upscaling.portraits import FaceModels, codeformer, gfpgan
+from upscaling.portraits import Restorers, codeformer, gfpgan
 from upscaling.superres.upscalers import Upscalers
 
 CPU = torch.device("cpu")
@@ -27,8 +27,8 @@ EIGHT_BIT, SIXTEEN_BIT = (Image(np.zeros((8, 8, 3), dtype)) for dtype in (np.uin
 
 
 def networks(model: str, folder: Path, image: Image = EIGHT_BIT) -> Any:
-    models = FaceModels(model, folder, CPU)
-    return models.networks(models.restorer({"codeformer": "codeformer"}.get(model, "GFPGANv1.3")), image)
+    restorers = Restorers(model, folder, CPU)
+    return restorers.networks(restorers.entry({"codeformer": "codeformer"}.get(model, "GFPGANv1.3")), image)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def networks(model: str, folder: Path, image: Image = EIGHT_BIT) -> Any:
 )
 def test_other_networks_are_refused_with_the_known_ones(model: str, name: Any) -> None:
     with pytest.raises(UpscalingError, match=r"GFPGANv1\.3, GFPGANv1\.4, RestoreFormer") as raised:
-        FaceModels(model, Path("nowhere"), CPU).restorer(name)
+        Restorers(model, Path("nowhere"), CPU).entry(name)
     assert raised.value.code is Code.INPUT
 
 
@@ -67,10 +67,10 @@ def test_the_cache_counts_all_memory_that_a_network_holds(tmp_path: Path, monkey
     monkeypatch.setenv("UPSCALING_DTYPE", "float32")
     state = random_faces.parsenet()
     write_weights({"parsing_parsenet": state}, tmp_path)
-    models = FaceModels("real-esrgan", tmp_path, CPU)
-    models.networks(models.restorer("GFPGANv1.3"), EIGHT_BIT).parser()
+    restorers = Restorers("real-esrgan", tmp_path, CPU)
+    restorers.networks(restorers.entry("GFPGANv1.3"), EIGHT_BIT).parser()
     # Weights are packed, and normalisations folded into them.
-    assert models.cache.nbytes == pytest.approx(sum(tensor.nbytes for tensor in state.values()), rel=0.05)
+    assert restorers.cache.nbytes == pytest.approx(sum(tensor.nbytes for tensor in state.values()), rel=0.05)
 
 
 def test_the_log_says_once_that_weights_are_for_non_commercial_use_only(
@@ -96,7 +96,7 @@ def test_weights_of_another_network_are_a_coded_error(tmp_path: Path) -> None:
 def test_faces_take_no_fp16_and_16_bit_pictures_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSCALING_DTYPE", "float16")
     assert networks("gfpgan", Path("nowhere")).dtype is torch.float32
-    monkeypatch.setattr("upscaling.portraits.face_models.choose_dtype", lambda _: torch.bfloat16)
+    monkeypatch.setattr("upscaling.portraits.restorers.choose_dtype", lambda _: torch.bfloat16)
     assert networks("gfpgan", Path("nowhere")).dtype is torch.bfloat16
     assert networks("gfpgan", Path("nowhere"), SIXTEEN_BIT).dtype is torch.float32
 
@@ -111,9 +111,9 @@ def test_faces_take_no_fp16_and_16_bit_pictures_fp32(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_gfpgan_refuses_invalid_options(options: dict[str, Any], told: str) -> None:
-    upscalers, models = Upscalers("gfpgan", Path("nowhere"), CPU), FaceModels("gfpgan", Path("nowhere"), CPU)
+    upscalers, restorers = Upscalers("gfpgan", Path("nowhere"), CPU), Restorers("gfpgan", Path("nowhere"), CPU)
     with pytest.raises(UpscalingError) as raised:
-        gfpgan.work(gfpgan.Options(**options), upscalers, models)
+        gfpgan.work(gfpgan.Options(**options), upscalers, restorers)
     assert raised.value.code is Code.INPUT
     assert raised.value.message.startswith(told)
 
@@ -130,9 +130,9 @@ def test_gfpgan_refuses_invalid_options(options: dict[str, Any], told: str) -> N
     ],
 )
 def test_codeformer_refuses_invalid_options(options: dict[str, Any], told: str) -> None:
-    upscalers, models = Upscalers("codeformer", Path("nowhere"), CPU), FaceModels("codeformer", Path("nowhere"), CPU)
+    upscalers, restorers = Upscalers("codeformer", Path("nowhere"), CPU), Restorers("codeformer", Path("nowhere"), CPU)
     with pytest.raises(UpscalingError) as raised:
-        codeformer.work(codeformer.Options(**options), upscalers, models)
+        codeformer.work(codeformer.Options(**options), upscalers, restorers)
     assert raised.value.code is Code.INPUT
     assert raised.value.message.startswith(told)
 
