@@ -101,10 +101,10 @@ def assert_equal(network: nn.Module, expected: nn.Module) -> None:
 
 
 def test_a_single_file_gives_all_networks(library: Library) -> None:
-    found = library.get("single", controlnet="tile")
-    assert found.controlnet is not None
+    found = library.get("single", controlnets=["tile"])
+    assert len(found.controlnets) == 1
     for network, expected in (
-        (found.unet, UNET), (found.vae, VAE), (found.text_encoder, TEXT), (found.controlnet, CONTROLNET),
+        (found.unet, UNET), (found.vae, VAE), (found.text_encoder, TEXT), (found.controlnets[0], CONTROLNET),
     ):  # fmt: skip
         assert_equal(network, expected)
     assert found.source == "from single, from tile"
@@ -112,7 +112,7 @@ def test_a_single_file_gives_all_networks(library: Library) -> None:
 
 def test_a_set_of_files_gives_all_networks(library: Library) -> None:
     found = library.get("folders")
-    assert found.controlnet is None
+    assert found.controlnets == ()
     for network, expected in ((found.unet, OTHER_UNET), (found.vae, OTHER_VAE), (found.text_encoder, TEXT)):
         assert_equal(network, expected)
 
@@ -130,7 +130,7 @@ def test_another_autoencoder_takes_the_place_of_the_checkpoints(library: Library
     [
         ({"checkpoint": "no"}, "no checkpoint 'no'; there are single, folders, no-vae"),
         ({"checkpoint": "tile"}, "no checkpoint 'tile'; there are"),
-        ({"checkpoint": "single", "controlnet": "no"}, "no controlnet 'no'; there are tile"),
+        ({"checkpoint": "single", "controlnets": ["no"]}, "no controlnet 'no'; there are tile"),
         ({"checkpoint": "single", "vae": "no"}, "no vae 'no'; there are other-vae"),
         ({"checkpoint": "single", "loras": (("no", 1.0),)}, "no lora 'no'; there are detail, wrong"),
     ],
@@ -144,7 +144,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
 
 
 def test_networks_are_kept_between_requests(library: Library) -> None:
-    first, second = library.get("single", controlnet="tile"), library.get("single", controlnet="tile")
+    first, second = library.get("single", controlnets=["tile"]), library.get("single", controlnets=["tile"])
     assert first == second
     other = library.get("single", vae="other-vae")
     assert other.unet is first.unet
@@ -152,9 +152,9 @@ def test_networks_are_kept_between_requests(library: Library) -> None:
 
 
 def test_what_is_held_is_counted(library: Library) -> None:
-    found = library.get("single", controlnet="tile")
-    assert found.controlnet is not None
-    parts = (found.unet, found.text_encoder, found.vae, found.controlnet)
+    found = library.get("single", controlnets=["tile"])
+    assert len(found.controlnets) == 1
+    parts = (found.unet, found.text_encoder, found.vae, found.controlnets[0])
     held = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for part in parts
@@ -221,9 +221,9 @@ def test_a_load_that_fails_leaves_the_library_usable(library: Library) -> None:
 
 def test_the_run_is_in_the_type_that_the_environment_names(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSCALING_DTYPE", "float16")
-    found = library.get("single", controlnet="tile")
-    assert found.controlnet is not None
-    assert found.unet.dtype is found.text_encoder.dtype is found.controlnet.dtype is torch.float16
+    found = library.get("single", controlnets=["tile"])
+    assert len(found.controlnets) == 1
+    assert found.unet.dtype is found.text_encoder.dtype is found.controlnets[0].dtype is torch.float16
     assert found.vae.dtype is torch.float32
 
 

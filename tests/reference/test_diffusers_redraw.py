@@ -10,6 +10,7 @@ from diffusers import EulerDiscreteScheduler, StableDiffusionControlNetImg2ImgPi
 from images.samples import noise
 
 from upscaling.diffusion.guidance import Guidance
+from upscaling.diffusion.hints import parts_of
 from upscaling.diffusion.img2img import Hint, Img2Img
 from upscaling.diffusion.layout import Layout
 from upscaling.diffusion.patches import Order, SeamFix
@@ -56,7 +57,7 @@ def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives() -> None:
         unet=unet,
         vae=vae,
         guidance=Guidance(positive, negative, CFG),
-        hint=Hint(controlnet, small, CANVAS, STRENGTH),
+        hints=[Hint(controlnet, STRENGTH, parts_of(small, CANVAS))],
         sampler=SAMPLERS["euler"],
         seed=SEED,
         count_retry=lambda: None,

@@ -10,12 +10,12 @@ from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
 
 
-def enlarged(image: Image, size: Size, upscaler: Upscaler, tile: TileSize, progress: Progress) -> Image:
-    """The picture at exactly a size: by the network and Lanczos, or by Lanczos alone where it does not grow.
+def enlarged(image: Image, size: Size, upscaler: Upscaler | None, tile: TileSize, progress: Progress) -> Image:
+    """The picture at exactly a size: by the network and Lanczos, or by Lanczos alone without one or where it does not grow.
 
     Raises E_MEMORY and E_NONFINITE.
     """
-    if scale_steps(Size(image.width, image.height), size):
+    if upscaler is not None and scale_steps(Size(image.width, image.height), size):
         # ComfyUI runs the network once, however many steps there are, and resizes what it gives.
         return upscaler.upscale(image, size.width, size.height, tile, progress)
     return collect(image, size, resized(image, size))

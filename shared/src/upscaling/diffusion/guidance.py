@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import lcm, sqrt
 
@@ -19,6 +19,8 @@ _MOST_REPEATS = 4  # of a conditioning, to make two equally long (ComfyUI)
 
 _NoisePredictor = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """From latents, a time and the conditioning of prompts to the noise under each."""
+_NoiseResiduals = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Residuals]
+"""From the same to what a ControlNet adds."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +42,25 @@ class Control:
     """(n, 3, 8h, 8w), 0…1: one for each of the latents."""
     strength: float
     """What its residuals are multiplied by; 0 leaves it out."""
+    guess_mode: bool = False
+    """Whether the negative prompt goes without it, and its finer residuals count less: from a tenth on (diffusers)."""
 
 
-def guided(unet: UNet2DConditionModel, guidance: Guidance, control: Control | None = None) -> Denoiser:
-    """A denoiser of latents (n, 4, h, w), for n pictures at once.
+def guided(unet: UNet2DConditionModel, guidance: Guidance, *controls: Control) -> Denoiser:
+    """A denoiser of latents (n, 4, h, w), for n pictures at once; the residuals of several ControlNets add up.
 
-    Both prompts are given the ControlNet, as in the hosted models and in diffusers without `guess_mode`. The networks
-    predict noise in their own type; all else is computed in fp32.
+    The networks predict noise in their own type; all else is computed in fp32.
     """
-    texts = [text.to(unet.device, unet.dtype) for text in _texts(guidance)]
-    predict = _noise_predictor(unet, control)
+    parts = [
+        (text.to(unet.device, unet.dtype), _noise_predictor(unet, [_residuals(control) for control in controls]))
+        for text, controls in _parts(guidance, [control for control in controls if control.strength])
+    ]
 
     @torch.inference_mode()
     def denoise(latents: torch.Tensor, sigma: float) -> torch.Tensor:
         given = (latents / sqrt(sigma**2 + 1)).to(unet.dtype, memory_format=torch.channels_last)
         time = torch.tensor([timestep(sigma)], device=given.device)
-        noise = torch.cat([predict(given, time, text) for text in texts]).float()
+        noise = torch.cat([predict(given, time, text) for text, predict in parts]).float()
         if guidance.cfg != 1:
             negative, positive = noise.chunk(2)
             noise = negative + (positive - negative) * guidance.cfg
@@ -64,30 +69,29 @@ def guided(unet: UNet2DConditionModel, guidance: Guidance, control: Control | No
     return denoise
 
 
-def _texts(guidance: Guidance) -> list[torch.Tensor]:
-    """The conditionings to compute, each (prompts, tokens, width): the negative prompt comes first.
+def _parts(guidance: Guidance, controls: Sequence[Control]) -> list[tuple[torch.Tensor, Sequence[Control]]]:
+    """The conditionings to compute, each (prompts, tokens, width), and their ControlNets; the negative prompt is first.
 
     Two of unequal length are repeated to be equally long, which attention does not notice, or computed apart where
-    this would take many repeats.
+    this would take many repeats. They are computed apart too where their ControlNets differ.
     """
     if guidance.cfg == 1:
-        return [guidance.positive]
+        return [(guidance.positive, controls)]
+    of_negative = [control for control in controls if not control.guess_mode]
     both = [guidance.negative, guidance.positive]
     length = lcm(*(text.shape[1] for text in both))
     repeats = [length // text.shape[1] for text in both]
-    if max(repeats) > _MOST_REPEATS:
-        return both
-    return [torch.cat([text.repeat(1, times, 1) for text, times in zip(both, repeats, strict=True)])]
+    if max(repeats) > _MOST_REPEATS or len(of_negative) < len(controls):
+        return list(zip(both, (of_negative, controls), strict=True))
+    return [(torch.cat([text.repeat(1, times, 1) for text, times in zip(both, repeats, strict=True)]), controls)]
 
 
-def _noise_predictor(unet: UNet2DConditionModel, control: Control | None) -> _NoisePredictor:
-    added = _residuals(control) if control and control.strength else None
-
+def _noise_predictor(unet: UNet2DConditionModel, added: Sequence[_NoiseResiduals]) -> _NoisePredictor:
     def predict(latents: torch.Tensor, time: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
         """The noise in latents (n, …) under every prompt, (prompts · n, …)."""
         prompts, count = len(text), len(latents)
         latents, text = torch.cat([latents] * prompts), text.repeat_interleave(count, 0)
-        down, middle = added(latents, time, text) if added else (None, None)
+        down, middle = _sum(residuals(latents, time, text) for residuals in added) if added else (None, None)
         return unet(
             latents, time, text,
             down_block_additional_residuals=down, mid_block_additional_residual=middle, return_dict=False,
@@ -96,11 +100,28 @@ def _noise_predictor(unet: UNet2DConditionModel, control: Control | None) -> _No
     return predict
 
 
-def _residuals(control: Control) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], Residuals]:
+def _residuals(control: Control) -> _NoiseResiduals:
     hint = embedded(control.network, control.hint)
 
     def scaled(latents: torch.Tensor, time: torch.Tensor, text: torch.Tensor) -> Residuals:
         down, middle = residuals(control.network, hint, latents, time, text)
-        return Residuals(tuple(state * control.strength for state in down), middle * control.strength)
+        *scales, last = _scales(control, len(down) + 1)
+        return Residuals(tuple(state * scale for state, scale in zip(down, scales, strict=True)), middle * last)
 
     return scaled
+
+
+def _scales(control: Control, count: int) -> list[float]:
+    """What each of a ControlNet's residuals is multiplied by, from the finest to the one in the middle."""
+    if not control.guess_mode:
+        return [control.strength] * count
+    return [control.strength * 10 ** (number / (count - 1) - 1) for number in range(count)]
+
+
+def _sum(residuals: Iterable[Residuals]) -> Residuals:
+    first, *others = residuals
+    for other in others:
+        first = Residuals(
+            tuple(one + more for one, more in zip(first.down, other.down, strict=True)), first.middle + other.middle
+        )
+    return first

@@ -1,13 +1,34 @@
-"""The part of a ControlNet's hint that belongs to a crop."""
+"""What ControlNets are shown of crops."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.redraw import Picture
 from upscaling.images import Size
+
+Shown = Callable[[Picture, Sequence[Crop]], Picture]
+"""From the pictures that are redrawn, (n, height, width, 3), and their crops to what a ControlNet is shown of each."""
+
+
+def parts_of(picture: Picture, canvas: Size) -> Shown:
+    """Shows the parts of a picture of any size, which is stretched over the canvas."""
+    return lambda _, crops: np.stack([hint_of(crop, canvas, picture) for crop in crops])
+
+
+def as_they_are(pictures: Picture, _: Sequence[Crop]) -> Picture:
+    """Shows what is redrawn."""
+    return pictures
+
+
+def each(change: Callable[[Picture], Picture]) -> Shown:
+    """Shows what a function makes of each picture that is redrawn."""
+    return lambda pictures, _: np.stack([change(picture) for picture in pictures])
 
 
 def hint_of(crop: Crop, canvas: Size, hint: NDArray[np.uint8]) -> NDArray[np.uint8]:

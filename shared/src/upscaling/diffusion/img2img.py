@@ -10,16 +10,18 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from numpy.typing import NDArray
+from torch.nn.functional import avg_pool2d
 
-from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.crops import LATENT, Crop
 from upscaling.diffusion.guidance import Control, Guidance, guided
-from upscaling.diffusion.hints import hint_of
+from upscaling.diffusion.hints import Shown
+from upscaling.diffusion.inpainting import inpainted
 from upscaling.diffusion.noise import noise_source, noised
 from upscaling.diffusion.redraw import Picture, RedrawBatch
 from upscaling.diffusion.samplers import Sampler
 from upscaling.diffusion.vae import decoded, encoded
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Size
 from upscaling.runtime.memory import is_out_of_memory, release
 
 _GPU_BYTES = 2_000  # of a pixel that is sampled: 0.6 GB for a tile of 544 × 544, as bf16 was seen to need
@@ -37,18 +39,16 @@ def batch_size(requested: int, device: torch.device, crops: Sequence[Crop]) -> i
 
 @dataclass(frozen=True)
 class Hint:
-    """What a ControlNet is shown of a whole canvas."""
+    """A ControlNet and what it is shown."""
 
     network: ControlNetModel
-    picture: Picture
-    """Of any size; it is stretched over the canvas."""
-    canvas: Size
     strength: float
+    shown: Shown
+    guess_mode: bool = False
 
-    def of(self, crops: Sequence[Crop]) -> Control:
-        """The parts that belong to crops of one size."""
-        parts = np.stack([hint_of(crop, self.canvas, self.picture) for crop in crops])
-        return Control(self.network, _to_values(parts), self.strength)
+    def of(self, pictures: Picture, crops: Sequence[Crop]) -> Control:
+        """What belongs to pictures of one size."""
+        return Control(self.network, _to_values(self.shown(pictures, crops)), self.strength, self.guess_mode)
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,14 @@ class Img2Img:
     unet: UNet2DConditionModel
     vae: AutoencoderKL
     guidance: Guidance
-    hint: Hint | None
+    hints: Sequence[Hint]
     sampler: Sampler
     seed: int
     """The same for every tile, so tiles of one size start from the same noise."""
     count_retry: Callable[[], None]
     """Called where memory did not suffice for a batch, before it is halved."""
+    redrawn: Callable[[Crop], NDArray[np.uint8]] | None = None
+    """How much of each pixel of a crop is redrawn while the rest stays, (height, width); None redraws all of it."""
 
     def at(self, sigmas: torch.Tensor) -> RedrawBatch:
         """A redraw along a schedule; the largest of its sigmas says how much may change.
@@ -94,8 +96,12 @@ class Img2Img:
         # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
         latents = torch.cat([encoded(_to_values(picture[None]), self.vae) for picture in pictures])
         noise = noise_source(self.seed, (latents.shape[2], latents.shape[3]), latents.device)
-        denoise = guided(self.unet, self.guidance, None if self.hint is None else self.hint.of(crops))
-        noisy = noised(latents, sigmas[0].item(), noise.draw())
+        denoise = guided(self.unet, self.guidance, *(hint.of(pictures, crops) for hint in self.hints))
+        first = noise.draw()
+        if self.redrawn is not None:
+            masks = np.stack([self.redrawn(crop) for crop in crops])
+            denoise = inpainted(denoise, latents, first, _to_latent_mask(masks, latents.device))
+        noisy = noised(latents, sigmas[0].item(), first)
         sampled = self.sampler(denoise, noisy, sigmas, noise, lambda step: reach(step / len(sigmas)))
         return np.concatenate([_to_pixels(_finite(decoded(_finite(each), self.vae))) for each in sampled[:, None]])
 
@@ -103,6 +109,11 @@ class Img2Img:
 def _to_values(pictures: Picture) -> torch.Tensor:
     """Pictures (n, height, width, 3) as the networks take them: (n, 3, height, width), 0–1."""
     return torch.tensor(pictures).permute(0, 3, 1, 2) / 255
+
+
+def _to_latent_mask(masks: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
+    """Masks (n, height, width), 0–255, as (n, 1, height / 8, width / 8), 0–1."""
+    return avg_pool2d(torch.tensor(masks)[:, None] / 255, LATENT).to(device)
 
 
 def _to_pixels(values: torch.Tensor) -> Picture:

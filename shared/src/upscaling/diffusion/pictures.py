@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from upscaling.diffusion.redraw import Picture
-from upscaling.images import Image, Rows, in_grey
+from upscaling.images import Image, Rows, Size, in_grey
 from upscaling.images.grey import LUMA
 from upscaling.images.image import ROWS_AT_A_TIME, Pixels
 
@@ -31,6 +32,15 @@ def in_mask(image: Image) -> Pillow.Image:
     """A picture as a mask: its luma in 8 bit, without alpha."""
     grey = image if image.is_grey else in_grey(image)
     return Pillow.fromarray(_in_8_bit(grey.pixels)[..., 0])
+
+
+def continued(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """A picture or a mask, (height, width, …), with its last column and row repeated up to a size."""
+    height, width = picture.shape[:2]
+    if (width, height) == size:
+        return picture
+    more = ((0, size.height - height), (0, size.width - width), (0, 0))[: picture.ndim]
+    return np.pad(picture, more, "edge")
 
 
 def as_it_was(picture: Picture, source: Image, alpha: Pixels | None) -> Rows:

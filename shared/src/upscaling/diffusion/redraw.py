@@ -48,7 +48,7 @@ def redraw(
     is, white is redrawn; crops that are all black are left out. `reach` is called with the share that is done.
     """
     size = Size(canvas.shape[1], canvas.shape[0])
-    needed = [crop for crop in crops if only is None or _opacity(crop, size, only).any()]
+    needed = [crop for crop in crops if only is None or opacity(crop, size, only).any()]
     total = sum(_pixels(crop) for crop in needed)
     done = 0
     for batch in batches(needed, largest_batch):
@@ -60,7 +60,7 @@ def redraw(
         pictures = np.stack([_resized(canvas[crop.box.slices], crop.size) for crop in batch])
         for crop, picture in zip(batch, redraw_batch(pictures, batch, reach_within), strict=True):
             part = canvas[crop.box.slices]
-            part[:] = blend(part, _resized(picture, crop.box.size), _opacity(crop, size, only))
+            part[:] = blend(part, _resized(picture, crop.box.size), opacity(crop, size, only))
         done += weight
         reach(done / total)
     return len(needed)
@@ -84,10 +84,10 @@ def stretched(only: Image.Image, canvas: Size, box: Box) -> NDArray[np.uint8]:
     return np.asarray(only.resize(box.size, Image.Resampling.BILINEAR, area))
 
 
-def _opacity(crop: Crop, canvas: Size, only: Image.Image | None) -> NDArray[np.uint8]:
+def opacity(crop: Crop, canvas: Size, only: Image.Image | None) -> NDArray[np.uint8]:
     """How much of the redrawn crop is laid over the canvas, (height, width)."""
-    opacity = mask(crop.patch, crop.box, canvas)
+    own = mask(crop.patch, crop.box, canvas)
     if only is None:
-        return opacity
+        return own
     part = stretched(only, canvas, crop.box)
-    return ((opacity.astype(np.uint16) * part + 127) // 255).astype(np.uint8)
+    return ((own.astype(np.uint16) * part + 127) // 255).astype(np.uint8)

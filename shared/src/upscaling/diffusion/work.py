@@ -1,0 +1,257 @@
+"""The work that all models which redraw share: a picture is enlarged, and redrawn part by part in one or more passes."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import ceil
+from time import perf_counter
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+
+from upscaling.diffusion.boxes import Box
+from upscaling.diffusion.colour_fix import fix_colours
+from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.encode import encode
+from upscaling.diffusion.enlarging import enlarged
+from upscaling.diffusion.guidance import Guidance
+from upscaling.diffusion.hints import Shown
+from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
+from upscaling.diffusion.networks import Library
+from upscaling.diffusion.pictures import as_it_was, continued, in_rgb
+from upscaling.diffusion.prompts import Prompt
+from upscaling.diffusion.redraw import Picture, opacity, redraw, stretched
+from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
+from upscaling.images import Image, Rows, Size
+from upscaling.images.image import ROWS_AT_A_TIME
+from upscaling.images.transparency import without_hidden_colours
+from upscaling.runtime.memory import memory_errors_coded
+from upscaling.runtime.progress import Figure, Progress
+from upscaling.superres.tiling import tile_size
+from upscaling.superres.upscalers import Upscalers
+
+logger = logging.getLogger(__name__)
+
+Work = Callable[[Image, Size, Progress], Iterator[Rows]]
+"""What `Server.predict` takes: the rows of the result, once or several times in wider types."""
+
+VAES = {"Realistic_Vision_V5.1": "vae-ft-mse-840000-ema-pruned"}
+"""The autoencoders of checkpoints that are published to be used with another than their own."""
+_SEED_BITS = 32  # of a random seed
+
+# TFLOP per megapixel, to divide the progress by: RRDB for its input; UNet and ControlNet for a step of both prompts.
+_ENLARGING_WORK, _STEP_WORK = 36.0, 8.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Parts of a canvas that are redrawn along one schedule."""
+
+    crops: Sequence[Crop]
+    schedule: torch.Tensor
+    controlled: bool = True
+    """Whether the ControlNets see them."""
+    opacity: int = 255
+    """How much of what is redrawn is laid over the canvas, up to 255."""
+
+    @property
+    def work(self) -> float:
+        """In millionths of a TFLOP."""
+        return sum(crop.size.width * crop.size.height for crop in self.crops) * len(self.schedule) * _STEP_WORK
+
+
+@dataclass(frozen=True)
+class ControlNet:
+    """A ControlNet that keeps what is redrawn close to something."""
+
+    name: str
+    strength: float
+    shown: Callable[[Picture, Size], Shown]
+    """From the picture as it came and the size of the canvas to what the network is shown."""
+    guess_mode: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is redrawn and how, for all models in the same words."""
+
+    positive: Prompt
+    negative: Prompt
+    clip_skip: int
+    cfg: float
+    checkpoint: str
+    loras: Sequence[tuple[str, float]]
+    controlnets: Sequence[ControlNet]
+    sampler_name: str
+    seed: int
+    passes: Callable[[Size], Sequence[Pass]]
+    upscaler: Callable[[Image], str | None]
+    """The network that enlarges a picture; None is Lanczos."""
+    tile_size: int
+    """Side of that network's tiles, in pixels of the input; 0 is automatic."""
+    batch_size: int
+    color_fix: str
+    only: Pillow.Image | None
+    """Where it is black, the picture is enlarged only; it is stretched over the result."""
+    figures: Mapping[str, Figure]
+    """Metrics of the request itself."""
+    multiple: int = 1
+    """The canvas is continued to multiples of this, so that its parts need not be resized."""
+    inpaints: bool = False
+    """Whether parts that are redrawn fit themselves to what stays around them, beside being blended with it."""
+    prepared: Callable[[Picture], Picture] = field(default=lambda picture: picture)
+    """What is done to the enlarged picture before it is redrawn."""
+
+
+def chosen_seed(seed: int | None) -> int:
+    """A seed, or a random one for None."""
+    return secrets.randbits(_SEED_BITS) if seed is None else seed
+
+
+def redrawing(request: Request, upscalers: Upscalers, library: Library) -> Work:
+    """The work for `Server.predict`; raises E_INPUT for a sampler that is not known."""
+    sampler(request.sampler_name)
+    return _Job(request, upscalers, library).attempts
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A request and what it is done with: the same for every attempt, so that its noise is too."""
+
+    request: Request
+    upscalers: Upscalers
+    library: Library
+
+    def attempts(self, image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
+        """Yields the rows of the result in the fast type, then those in fp32 if that is another."""
+        # Cog writes whole numbers of more than 63 bits as floats, which round them.
+        seed = self.request.seed if self.request.seed < 2**63 else str(self.request.seed)
+        progress.figures |= {"seed": seed, "retries": 0, **self.request.figures}
+        yield self._rows(image, size, progress, self.library.dtype)
+        if self.library.dtype is not torch.float32:
+            progress.count("retries")
+            yield self._rows(image, size, progress, torch.float32)
+
+    def _rows(self, image: Image, size: Size, progress: Progress, dtype: torch.dtype) -> Rows:
+        progress.figures["tiles"] = 0
+        if image.bits == 16:
+            logger.info("The picture has 16 bit; it is redrawn in 8 bit.")
+        extent = Size(*(ceil(side / self.request.multiple) * self.request.multiple for side in size))
+        # A schedule without a step, for a denoise of 0, redraws nothing.
+        passes = [each for each in self.request.passes(extent) if each.crops and len(each.schedule) > 1]
+        enlarging, *redrawing = progress.split(
+            image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
+        )
+        image = without_hidden_colours(image)
+        # Before the picture is enlarged: what cannot be had is told at once.
+        img2img = self._img2img(image, extent, dtype, progress) if passes else None
+        started = perf_counter()
+        large = self._enlarged(image, size, enlarging)
+        canvas, alpha = in_rgb(large), large.alpha
+        del large  # the canvas is held once
+        progress.figures["seconds_enlarging"] = round(perf_counter() - started, 4)
+        started = perf_counter()
+        canvas = continued(self.request.prepared(canvas), extent)
+        if img2img is not None:
+            canvas = self._redrawn(canvas, _over(self.request.only, size, extent), img2img, passes, redrawing)
+        progress.figures["seconds_redrawing"] = round(perf_counter() - started, 4)
+        yield from as_it_was(canvas[: size.height, : size.width], image, alpha)
+
+    def _enlarged(self, image: Image, size: Size, progress: Progress) -> Image:
+        name = self.request.upscaler(image)
+        upscaler = None if name is None else self.upscalers.get(name)
+        tile = tile_size(self.request.tile_size, self.upscalers.device, image.width)
+        own = Progress(progress.reach)
+        large = enlarged(image, size, upscaler, tile, own)
+        # Where the picture is redrawn too, these are of the redraw.
+        progress.figures |= own.figures | progress.figures
+        progress.reach(1)
+        return large
+
+    def _redrawn(
+        self,
+        canvas: Picture,
+        only: Pillow.Image | None,
+        img2img: Img2Img,
+        passes: Sequence[Pass],
+        progress: Sequence[Progress],
+    ) -> Picture:
+        request = self.request
+        source = canvas.copy() if request.color_fix != "none" else None
+        if request.inpaints:
+            size = Size(canvas.shape[1], canvas.shape[0])
+            img2img = replace(img2img, redrawn=lambda crop: opacity(crop, size, only))
+        for each, part in zip(passes, progress, strict=True):
+            at_once = batch_size(request.batch_size, img2img.unet.device, each.crops)
+            if request.sampler_name in ONE_AT_A_TIME:
+                at_once = 1
+            tile = max(crop.size for crop in each.crops)
+            redraw_batch = (img2img if each.controlled else replace(img2img, hints=())).at(each.schedule)
+            with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
+                redrawn = redraw(canvas, each.crops, redraw_batch, at_once, part.reach, _faded(only, each.opacity))
+            part.count("tiles", redrawn)
+        if source is None:
+            return canvas
+        fixed = fix_colours(request.color_fix, canvas, source)
+        return fixed if only is None else _where(only, fixed, source)
+
+    def _img2img(self, image: Image, canvas: Size, dtype: torch.dtype, progress: Progress) -> Img2Img:
+        request = self.request
+        controlnets = [controlnet for controlnet in request.controlnets if controlnet.strength > 0]
+        networks = self.library.get(
+            request.checkpoint,
+            [controlnet.name for controlnet in controlnets],
+            VAES.get(request.checkpoint),
+            request.loras,
+            dtype,
+        )
+        progress.figures |= {
+            "device": str(networks.unet.device),
+            "dtype": str(networks.unet.dtype).removeprefix("torch."),
+            "weights": networks.source,
+        }
+        positive, negative = (
+            encode(prompt, networks.text_encoder, request.clip_skip) for prompt in (request.positive, request.negative)
+        )
+        return Img2Img(
+            unet=networks.unet,
+            vae=networks.vae,
+            guidance=Guidance(positive, negative, request.cfg),
+            hints=[
+                Hint(network, asked.strength, asked.shown(in_rgb(image), canvas), asked.guess_mode)
+                for asked, network in zip(controlnets, networks.controlnets, strict=True)
+            ],
+            sampler=sampler(request.sampler_name),
+            seed=request.seed,
+            count_retry=partial(progress.count, "retries"),
+        )
+
+
+def _over(only: Pillow.Image | None, size: Size, extent: Size) -> Pillow.Image | None:
+    """A mask that, stretched over a canvas with continued edges, lies where it lies over the picture."""
+    if only is None or size == extent:
+        return only
+    return Pillow.fromarray(continued(np.asarray(only.resize(size, Pillow.Resampling.BILINEAR)), extent))
+
+
+def _faded(only: Pillow.Image | None, opacity: int) -> Pillow.Image | None:
+    """A mask at a share of its opacity."""
+    if opacity == 255:
+        return only
+    whole = Pillow.new("L", (1, 1), 255) if only is None else only
+    return whole.point(lambda level: level * opacity / 255)
+
+
+def _where(only: Pillow.Image, redrawn: Picture, source: Picture) -> Picture:
+    """The redrawn picture where a mask is not black, and the source elsewhere."""
+    height, width = source.shape[:2]
+    for top in range(0, height, ROWS_AT_A_TIME):
+        rows = Box(0, top, width, min(top + ROWS_AT_A_TIME, height))
+        black = stretched(only, Size(width, height), rows) == 0
+        redrawn[rows.slices][black] = source[rows.slices][black]
+    return redrawn
