@@ -22,7 +22,7 @@ from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
 from upscaling.diffusion.networks import Library
 from upscaling.diffusion.options import Options
 from upscaling.diffusion.pictures import as_it_was, in_mask, in_rgb
-from upscaling.diffusion.prompts import Embeddings, Prompt, tokenize
+from upscaling.diffusion.prompts import Embeddings, Prompt, comfyui
 from upscaling.diffusion.redraw import Picture, redraw, stretched
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, Sampler, sampler
 from upscaling.diffusion.sigmas import sigmas
@@ -54,7 +54,7 @@ def work(
     """
     prompts = [options.positive_prompt, options.negative_prompt]
     embeddings: Embeddings = library.embeddings() if any("embedding:" in prompt for prompt in prompts) else {}
-    positive, negative = (tokenize(prompt, embeddings) for prompt in prompts)
+    positive, negative = (comfyui.tokenize(prompt, embeddings) for prompt in prompts)
     return _Job(
         options,
         sampler(options.sampler_name),
