@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from upscaling.diffusion.encode import encode
-from upscaling.diffusion.prompts import CHUNK, EMPTY, END, START, VOCABULARY, tokenize, weighted
+from upscaling.diffusion.prompts.comfyui import tokenize, weighted
+from upscaling.diffusion.prompts.tokens import CHUNK, EMPTY, END, START, VOCABULARY
 from upscaling.errors import Code, UpscalingError
 
 

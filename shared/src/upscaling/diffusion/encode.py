@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import CLIPTextModel
 
-from upscaling.diffusion.prompts import EMPTY, Prompt
+from upscaling.diffusion.prompts.tokens import EMPTY, Prompt
 from upscaling.errors import Code, UpscalingError
 
 
@@ -13,9 +13,9 @@ from upscaling.errors import Code, UpscalingError
 def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Tensor:
     """The conditioning of a prompt, (1, 77 · chunks, width) in fp32.
 
-    A token of weight w becomes e + w (z - e), where e is the same position of the empty prompt. `clip_skip` counts
-    from the last layer, 1, as A1111 does; the final norm is always applied. Raises E_INPUT for a `clip_skip` that
-    the model has no layer for, and for an embedding that was made for another text encoder.
+    Weights are applied as the prompt's dialect does. `clip_skip` counts from the last layer, 1, as A1111 does; the
+    final norm is always applied. Raises E_INPUT for a `clip_skip` that the model has no layer for, and for an
+    embedding that was made for another text encoder.
     """
     layers = model.config.num_hidden_layers
     if not 1 <= clip_skip <= layers:
@@ -25,8 +25,7 @@ def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Te
     chunks = prompt.chunks if plain else (*prompt.chunks, EMPTY)
     states = _states(torch.tensor([chunk.ids for chunk in chunks]), prompt.vectors, model, clip_skip)
     if not plain:
-        empty = states[-1:]
-        states = empty + weights[..., None].to(states.device) * (states[:-1] - empty)
+        states = prompt.weigh(states[:-1], weights[..., None].to(states.device), states[-1:])
     return states.flatten(0, 1)[None]
 
 

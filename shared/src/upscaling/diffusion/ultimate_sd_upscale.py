@@ -6,7 +6,8 @@ from upscaling.diffusion.hints import parts_of
 from upscaling.diffusion.networks import Library
 from upscaling.diffusion.options import Options
 from upscaling.diffusion.pictures import in_mask
-from upscaling.diffusion.prompts import Embeddings, tokenize
+from upscaling.diffusion.prompts import Embeddings
+from upscaling.diffusion.prompts.comfyui import tokenize
 from upscaling.diffusion.sigmas import sigmas
 from upscaling.diffusion.work import ControlNet, Pass, Request, Work, chosen_seed, redrawing
 from upscaling.images import Image, Size

@@ -1,50 +1,19 @@
-"""Prompts as ComfyUI reads them: weights in brackets, and chunks of 75 tokens."""
+"""Prompts as ComfyUI reads them."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from gzip import decompress
-from importlib.resources import files
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
-from transformers import CLIPTokenizer
 
+from upscaling.diffusion.prompts.tokens import CHUNK, EMPHASIS, VOCABULARY, Chunk, Embeddings, Prompt, chunk, token_ids
 from upscaling.errors import Code, UpscalingError
 
-CHUNK = 75  # tokens, without start and end
-START, END = 49406, 49407
-VOCABULARY = 49408  # tokens; the vectors of embeddings are numbered from here on
-EMPHASIS = 1.1  # what a pair of brackets without a number multiplies by
 _LONG_WORD = 8  # tokens from which on a word is split between chunks
 _EMBEDDING = "embedding:"
-
-Embeddings = Mapping[str, torch.Tensor]
-"""Textual inversions by name, each (vectors, width) in fp32."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """What the text encoder reads at once: start, 75 tokens, end; short ones are filled with the end."""
-
-    ids: tuple[int, ...]
-    weights: tuple[float, ...]
-
-
-EMPTY = Chunk((START, *[END] * (CHUNK + 1)), (1.0,) * (CHUNK + 2))
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt in tokens."""
-
-    chunks: tuple[Chunk, ...]
-    vectors: tuple[torch.Tensor, ...] = ()
-    """The vectors of its embeddings; the first has the id 49408."""
 
 
 def tokenize(text: str, embeddings: Embeddings) -> Prompt:
@@ -63,8 +32,13 @@ def tokenize(text: str, embeddings: Embeddings) -> Prompt:
                 words.append([(VOCABULARY + len(vectors) + i, weight) for i in range(len(found))])
                 vectors += found.unbind()
             if rest:
-                words.append([(token, weight) for token in _tokenizer()(rest)["input_ids"][1:-1]])
-    return Prompt(tuple(_chunks(words)), tuple(vectors))
+                words.append([(token, weight) for token in token_ids(rest)])
+    return Prompt(tuple(_chunks(words)), tuple(vectors), weigh)
+
+
+def weigh(states: torch.Tensor, weights: torch.Tensor, empty: torch.Tensor) -> torch.Tensor:
+    """A state of weight w becomes e + w (z - e), where e is the same position of the empty prompt."""
+    return empty + weights * (states - empty)
 
 
 def weighted(text: str) -> list[tuple[str, float]]:
@@ -138,41 +112,12 @@ def _embedding(name: str, embeddings: Embeddings) -> tuple[torch.Tensor, str]:
 
 def _chunks(words: Sequence[list[tuple[int, float]]]) -> Iterator[Chunk]:
     """Words in chunks: one that does not fit is moved to the next whole if it is short, and split if it is long."""
-    chunk: list[tuple[int, float]] = []
+    tokens: list[tuple[int, float]] = []
     for word in words:
         left = word
-        while len(chunk) + len(left) > CHUNK:
-            fitting = CHUNK - len(chunk) if len(word) >= _LONG_WORD else 0
-            yield _chunk(chunk + left[:fitting])
-            chunk, left = [], left[fitting:]
-        chunk = chunk + left
-    yield _chunk(chunk)
-
-
-def _chunk(tokens: Sequence[tuple[int, float]]) -> Chunk:
-    filling = CHUNK + 1 - len(tokens)
-    return Chunk(
-        (START, *(token for token, _ in tokens), *[END] * filling),
-        (1.0, *(weight for _, weight in tokens), *[1.0] * filling),
-    )
-
-
-@cache
-def _tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer, from the published list of merges (OpenAI, MIT): its first 48,894, which are all it uses."""
-    packed = (files("upscaling.diffusion") / "vocabulary" / "merges.txt.gz").read_bytes()
-    merges = [tuple(line.split()) for line in decompress(packed).decode().splitlines()]
-    symbols = _byte_symbols()
-    words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), *("".join(pair) for pair in merges)]
-    words += ["<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(
-        vocab={word: i for i, word in enumerate(words)},
-        merges=merges,  # pyright: ignore[reportArgumentType]  pairs are what it takes, though it says strings
-        model_max_length=2**31,  # longer words are cut into chunks here; at 77 it would warn of them
-    )
-
-
-def _byte_symbols() -> list[str]:
-    """A printable character for every byte: printable bytes stand for themselves and come first (GPT-2's order)."""
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+        while len(tokens) + len(left) > CHUNK:
+            fitting = CHUNK - len(tokens) if len(word) >= _LONG_WORD else 0
+            yield chunk(tokens + left[:fitting])
+            tokens, left = [], left[fitting:]
+        tokens = tokens + left
+    yield chunk(tokens)
