@@ -32,15 +32,15 @@ upscaling.diffusion.architecture.STABLE_DIFFUSION_1_5 = tiny_architecture.TINY
 """What a server runs first, so that it builds networks of the tiny sizes; all else is as it is deployed."""
 
 
-def write_weights(folder: Path) -> None:
+def write_weights(folder: Path, model: str = MODEL) -> None:
     """Puts what the model uses where a server looks for weights."""
     states: dict[str, tiny.StateDict] = {}
-    for seed, entry in enumerate(weights.of_model(MODEL)):
+    for seed, entry in enumerate(weights.of_model(model)):
         if len(entry.files) > 1:  # a checkpoint in parts: tests of loading have them
             continue
         match entry.kind:
             case "superres":
-                states[entry.name] = vivid(tiny.rrdb(seed=seed))
+                states[entry.name] = vivid(tiny.rrdb(channels=12 if "x2" in entry.name else 3, seed=seed))
             case "checkpoint":
                 states[entry.name] = _checkpoint(10 * seed)
             case "controlnet":
@@ -63,12 +63,12 @@ def _write(state: tiny.StateDict, entry: weights.Entry, folder: Path) -> None:
     manifest.write_text(json.dumps(said))
 
 
-def library(folder: Path) -> Library:
-    return Library(MODEL, folder, CPU, TINY)
+def library(folder: Path, model: str = MODEL) -> Library:
+    return Library(model, folder, CPU, TINY)
 
 
-def upscalers(folder: Path) -> Upscalers:
-    return Upscalers(MODEL, folder, CPU)
+def upscalers(folder: Path, model: str = MODEL) -> Upscalers:
+    return Upscalers(model, folder, CPU)
 
 
 def _checkpoint(seed: int) -> tiny.StateDict:

@@ -15,6 +15,7 @@ from upscaling.errors import Code, UpscalingError
 LARGEST_STEPS = 10_000  # ComfyUI's limit
 _FULL = 0.9999  # from this denoise on the schedule is taken whole
 _LAST = 999  # the timestep with the most noise
+_LCM_TIMESTEPS = torch.arange(19, 1000, 20)  # every 20th was distilled (Luo et al. 2023)
 # These leave out the value before 0 (ComfyUI), and get a schedule that is one longer for it.
 _WITHOUT_PENULTIMATE = ("dpm_2", "dpm_2_ancestral", "uni_pc", "uni_pc_bh2")
 
@@ -58,6 +59,25 @@ def sigmas(schedule: str, steps: int, denoise: float, sampler: str) -> torch.Ten
     levels = SCHEDULES[schedule](length, length if whole else steps + dropped)
     levels = torch.cat([levels[: len(levels) - dropped], torch.zeros(1)])
     return levels[levels.diff(prepend=torch.tensor([torch.inf])) != 0]
+
+
+def lcm_levels(steps: int) -> torch.Tensor:
+    """The noise levels from the first step to 0 of latent consistency models, of which only 50 were trained.
+
+    They are spread evenly over the 50, as diffusers' LCMScheduler does. Raises E_INPUT for other steps than 1 to 50.
+    """
+    if not 1 <= steps <= len(_LCM_TIMESTEPS):
+        raise UpscalingError(Code.INPUT, f"steps is {steps}; take 1 to {len(_LCM_TIMESTEPS)} with an LCM LoRA.")
+    chosen = _LCM_TIMESTEPS.flip(0)[torch.arange(steps) * len(_LCM_TIMESTEPS) // steps]
+    return torch.cat([TABLE[chosen], torch.zeros(1)])
+
+
+def last_steps(levels: torch.Tensor, steps: int, strength: float) -> torch.Tensor:
+    """What diffusers takes of a schedule of so many steps for a strength of 0 to 1: its last steps · strength.
+
+    It is rounded down, to one step at least. A schedule may have a few levels more than steps.
+    """
+    return levels[-max(int(steps * strength), 1) - 1 :]
 
 
 def _at(timesteps: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,8 @@ class Output:
     """1–100, for JPEG and WebP."""
     multiple: int = 1
     """Sides that follow from `scale` alone are rounded to a multiple of this."""
+    short_side: int | None = None
+    """Pixels of the shorter side; overrides `scale`."""
 
     def checked(self, limits: Limits) -> Output:
         """The values in their declared types; raises E_INPUT and E_TOO_LARGE for invalid ones."""
@@ -49,6 +51,8 @@ class Output:
             return Size(self.width, max(round(height * self.width / width), 1))
         if self.height:
             return Size(max(round(width * self.height / height), 1), self.height)
+        if self.short_side:
+            return Size(*(max(round(side * self.short_side / min(width, height)), 1) for side in (width, height)))
         return Size(*(max(round(side * self.scale / self.multiple), 1) * self.multiple for side in (width, height)))
 
 
