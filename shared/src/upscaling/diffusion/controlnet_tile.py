@@ -7,6 +7,7 @@ ControlNet, then the whole picture once more without it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from upscaling.diffusion.checkerboard import checkerboard
 from upscaling.diffusion.colour_fix import COLOUR_FIXES
@@ -48,6 +49,7 @@ DETAILS_LORAS = ("add_detail", "more_details")
 
 _SMALL = 512  # pixels of a side, below which a picture is enlarged by a network
 _TILES = 4  # along the shorter side
+_SMALLEST_TILE, _LARGEST_TILE = 128, 2048  # pixels of a side
 _NO_GUIDANCE = 1.0  # the largest guidance_scale that does not compute the negative prompt (diffusers)
 
 # The pass over the whole picture.
@@ -109,7 +111,7 @@ _LIMITS = InputLimits(
         "lora_details_strength": (-5, 3),
         "structure_strength": (0, 2),
     },
-    whole_numbers={"steps": (1, 1000), "redraw_tile_size": (128, 2048)},
+    whole_numbers={"steps": (1, 1000), "redraw_tile_size": (_SMALLEST_TILE, _LARGEST_TILE)},
     automatic=("redraw_tile_size",),
     choices={
         "scheduler": SAMPLERS,
@@ -128,6 +130,27 @@ def checked(options: Options) -> Options:
     return within_limits(replace(options, resolution=resolution), _LIMITS)
 
 
+def passes(options: Options, canvas: Size) -> list[Pass]:
+    """What is redrawn of a canvas: its tiles, then all of it in one sample, or in a few parts where it is large.
+
+    Raises E_INPUT for more steps than the LCM LoRA has.
+    """
+    levels = lcm_levels(options.steps) if options.is_lcm else sigmas("ddim_uniform", options.steps, 1, "ddim")
+    tile = options.redraw_tile_size or max(min(canvas) // _TILES, _SMALLEST_TILE)
+    if max(canvas) <= _WHOLE:
+        parts, strength = checkerboard(canvas, _WHOLE, 0, 0), _WHOLE_STRENGTH
+    else:
+        parts = checkerboard(canvas, _LARGEST_PART, _PART_CONTEXT, _PART_CONTEXT // 2)
+        strength = _PARTS_STRENGTH
+    return [
+        Pass(
+            checkerboard(canvas, tile, context=tile // 2, fade=tile // 4),
+            last_steps(levels, options.steps, options.creativity),
+        ),
+        Pass(parts, last_steps(levels, options.steps, strength), controlled=False, opacity=_WHOLE_OPACITY),
+    ]
+
+
 def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Library) -> Work:
     """The work for `Server.predict`, by `checked` options; raises E_INPUT for names that are not known.
 
@@ -135,21 +158,6 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
     """
     prompt, loras = without_loras(options.prompt)
     embeddings: Embeddings = library.embeddings()
-    levels = lcm_levels(options.steps) if options.is_lcm else sigmas("ddim_uniform", options.steps, 1, "ddim")
-
-    def passes(canvas: Size) -> list[Pass]:
-        tile = options.redraw_tile_size or min(canvas) // _TILES
-        tiles = checkerboard(canvas, tile, context=tile // 2, fade=tile // 4)
-        if max(canvas) <= _WHOLE:
-            whole, strength = checkerboard(canvas, _WHOLE, 0, 0), _WHOLE_STRENGTH
-        else:
-            whole = checkerboard(canvas, _LARGEST_PART, _PART_CONTEXT, _PART_CONTEXT // 2)
-            strength = _PARTS_STRENGTH
-        return [
-            Pass(tiles, last_steps(levels, options.steps, options.creativity)),
-            Pass(whole, last_steps(levels, options.steps, strength), controlled=False, opacity=_WHOLE_OPACITY),
-        ]
-
     request = Request(
         positive=tokenize(prompt, embeddings),
         negative=tokenize(options.negative_prompt, embeddings),
@@ -160,7 +168,7 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
         controlnets=_controlnets(options),
         sampler_name=options.sampler_name,
         seed=chosen_seed(options.seed),
-        passes=passes,
+        passes=partial(passes, options),
         upscaler=lambda image: _upscaler(options.upscaler, image),
         tile_size=options.tile_size,
         batch_size=0,

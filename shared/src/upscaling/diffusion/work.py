@@ -22,6 +22,7 @@ from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.guidance import Guidance
 from upscaling.diffusion.hints import Shown
 from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
+from upscaling.diffusion.masks import blend
 from upscaling.diffusion.networks import Library
 from upscaling.diffusion.pictures import as_it_was, continued, in_rgb
 from upscaling.diffusion.prompts import Prompt
@@ -156,9 +157,9 @@ class _Job:
         del large  # the canvas is held once
         progress.figures["seconds_enlarging"] = round(perf_counter() - started, 4)
         started = perf_counter()
-        canvas = continued(self.request.prepared(canvas), extent)
+        canvas = continued(_over_source(self.request.only, self.request.prepared(canvas), canvas), extent)
         if img2img is not None:
-            canvas = self._redrawn(canvas, _over(self.request.only, size, extent), img2img, passes, redrawing)
+            canvas = self._redrawn(canvas, _continued_mask(self.request.only, size, extent), img2img, passes, redrawing)
         progress.figures["seconds_redrawing"] = round(perf_counter() - started, 4)
         yield from as_it_was(canvas[: size.height, : size.width], image, alpha)
 
@@ -232,7 +233,7 @@ class _Job:
         )
 
 
-def _over(only: Pillow.Image | None, size: Size, extent: Size) -> Pillow.Image | None:
+def _continued_mask(only: Pillow.Image | None, size: Size, extent: Size) -> Pillow.Image | None:
     """A mask that, stretched over a canvas with continued edges, lies where it lies over the picture."""
     if only is None or size == extent:
         return only
@@ -247,11 +248,26 @@ def _faded(only: Pillow.Image | None, opacity: int) -> Pillow.Image | None:
     return whole.point(lambda level: level * opacity / 255)
 
 
+def _over_source(only: Pillow.Image | None, changed: Picture, source: Picture) -> Picture:
+    """A changed picture laid over its source by a mask."""
+    if only is None or changed is source:
+        return changed
+    for rows in _bands(source):
+        changed[rows.slices] = blend(
+            source[rows.slices], changed[rows.slices], stretched(only, Size(source.shape[1], source.shape[0]), rows)
+        )
+    return changed
+
+
 def _where(only: Pillow.Image, redrawn: Picture, source: Picture) -> Picture:
     """The redrawn picture where a mask is not black, and the source elsewhere."""
-    height, width = source.shape[:2]
-    for top in range(0, height, ROWS_AT_A_TIME):
-        rows = Box(0, top, width, min(top + ROWS_AT_A_TIME, height))
-        black = stretched(only, Size(width, height), rows) == 0
+    for rows in _bands(source):
+        black = stretched(only, Size(source.shape[1], source.shape[0]), rows) == 0
         redrawn[rows.slices][black] = source[rows.slices][black]
     return redrawn
+
+
+def _bands(picture: Picture) -> Iterator[Box]:
+    height, width = picture.shape[:2]
+    for top in range(0, height, ROWS_AT_A_TIME):
+        yield Box(0, top, width, min(top + ROWS_AT_A_TIME, height))
