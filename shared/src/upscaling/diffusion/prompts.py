@@ -29,7 +29,7 @@ Embeddings = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the text encoder reads at once: start, 75 tokens, end; short ones are filled with the end."""
+    """What the text encoder reads at once: start, 75 tokens, end. Short chunks are padded with the end token."""
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
