@@ -189,7 +189,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 def test_what_is_foreign_is_named(tmp_path: Path) -> None:
     state = checkpoint() | {"first_stage_model.encoder.extra.weight": torch.zeros(1)}
     message = failure("vae", saved(state, tmp_path / "a.safetensors"))
-    assert message.endswith("it has what the network has not: encoder.extra.weight.")
+    assert message.endswith("it has unknown tensors: encoder.extra.weight.")
 
 
 def test_what_has_another_shape_is_named(tmp_path: Path) -> None:

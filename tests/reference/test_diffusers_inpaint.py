@@ -67,9 +67,7 @@ def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives(
     unet, controlnet, vae = tiny_diffusion.unet(), tiny_diffusion.controlnet(), tiny_diffusion.vae()
     positive, negative = torch.randn(2, 1, 77, tiny_diffusion.TEXT_WIDTH, generator=torch.Generator().manual_seed(0))
     canvas = noise(CANVAS.height, CANVAS.width, 3)
-    pipeline = StableDiffusionControlNetImg2ImgPipeline(
-        **parts(scheduler, unet=unet, vae=vae, controlnet=controlnet)
-    )
+    pipeline = StableDiffusionControlNetImg2ImgPipeline(**parts(scheduler, unet=unet, vae=vae, controlnet=controlnet))
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
         prompt_embeds=positive, negative_prompt_embeds=negative, image=encoded(values(canvas), vae),

@@ -11,7 +11,7 @@ from upscaling.superres.upscaler import Upscaler
 
 
 def enlarged(image: Image, size: Size, upscaler: Upscaler | None, tile: TileSize, progress: Progress) -> Image:
-    """The picture at exactly a size: by the network and Lanczos, or by Lanczos alone without one or where it does not grow.
+    """The picture at exactly a size: by the network and Lanczos, or by Lanczos alone if it has none or does not grow.
 
     Raises E_MEMORY and E_NONFINITE.
     """

@@ -39,7 +39,7 @@ def batch_size(requested: int, device: torch.device, crops: Sequence[Crop]) -> i
 
 @dataclass(frozen=True)
 class Hint:
-    """A ControlNet and what it is shown."""
+    """A ControlNet and its hint."""
 
     network: ControlNetModel
     strength: float
@@ -47,13 +47,13 @@ class Hint:
     guess_mode: bool = False
 
     def of(self, pictures: Picture, crops: Sequence[Crop]) -> Control:
-        """What belongs to pictures of one size."""
+        """The hints for pictures of one size."""
         return Control(self.network, _to_values(self.shown(pictures, crops)), self.strength, self.guess_mode)
 
 
 @dataclass(frozen=True)
 class Img2Img:
-    """Everything that a redraw of tiles has in common."""
+    """What all tiles of a redraw share."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -63,15 +63,15 @@ class Img2Img:
     seed: int
     """The same for every tile, so tiles of one size start from the same noise."""
     count_retry: Callable[[], None]
-    """Called where memory did not suffice for a batch, before it is halved."""
+    """Called when a batch is halved because memory ran out."""
     redrawn: Callable[[Crop], NDArray[np.uint8]] | None = None
     """How much of each pixel of a crop is redrawn while the rest stays, (height, width); None redraws all of it."""
 
     def at(self, sigmas: torch.Tensor) -> RedrawBatch:
-        """A redraw along a schedule; the largest of its sigmas says how much may change.
+        """A redraw along a schedule; its largest sigma decides how much may change.
 
-        What it redraws at once is halved where memory does not suffice. It raises E_NONFINITE if the networks give
-        NaN or infinity, and torch's error where memory does not suffice for one tile.
+        If memory runs out, the batch is halved. The redraw raises E_NONFINITE if the networks give NaN or infinity, and
+        torch's own error if memory runs out for a single tile.
         """
 
         def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:

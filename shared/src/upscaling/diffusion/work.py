@@ -1,4 +1,4 @@
-"""The work that all models which redraw share: a picture is enlarged, and redrawn part by part in one or more passes."""
+"""The work that all models which redraw share: a picture is enlarged, then redrawn part by part in several passes."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class _Job:
             image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
         )
         image = without_hidden_colours(image)
-        # Before the picture is enlarged: what cannot be had is told at once.
+        # Before the picture is enlarged, so that missing weights are an error at once.
         img2img = self._img2img(image, extent, dtype, progress) if passes else None
         started = perf_counter()
         large = self._enlarged(image, size, enlarging)
