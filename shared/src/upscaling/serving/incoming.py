@@ -57,9 +57,8 @@ def received(given: object, folder: Path, name: str = "image") -> Generator[Path
     """
     if not isinstance(given, Incoming):
         # Cog passes other strings, such as local paths, unchanged.
-        raise UpscalingError(
-            Code.INPUT, f"{name} is {str(given)[:80]!r}; send the picture as a file, a data URL or an http(s) URL."
-        )
+        said = "missing" if given is None else repr(str(given)[:80])
+        raise UpscalingError(Code.INPUT, f"{name} is {said}; send the picture as a file, a data URL or an http(s) URL.")
     path = folder / "input"
     most = Limits.from_environment().input_bytes
     try:
