@@ -16,11 +16,13 @@ import pytest
 import yaml
 
 from upscaling import weights
+from upscaling.diffusion import controlnet_tile
 from upscaling.diffusion.colour_fix import COLOUR_FIXES
 from upscaling.diffusion.options import UPSCALERS
 from upscaling.diffusion.patches import Order, SeamFix
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import SCHEDULES
+from upscaling.diffusion.structure import STRUCTURES
 from upscaling.faces.detection import SMALLEST_FOUND
 from upscaling.portraits import codeformer
 from upscaling.portraits.gfpgan import VERSIONS
@@ -280,6 +282,27 @@ def test_choices_of_ultimate_sd_upscale_are_those_of_the_package() -> None:
     assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
     hosted_but_not_there = {"dpmpp"}
     assert set(choices(model, "sampler_name")) == set(SAMPLERS) | hosted_but_not_there
+
+
+def test_choices_of_controlnet_tile_are_those_of_the_package() -> None:
+    model = Model("controlnet-tile")
+    assert choices(model, "resolution") == list(controlnet_tile.RESOLUTIONS)
+    assert choices(model, "scheduler") == list(controlnet_tile.SAMPLERS)
+    assert choices(model, "structure") == ["none", *STRUCTURES]
+    assert choices(model, "color_fix") == list(COLOUR_FIXES)
+    assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
+    networks = [entry.name for entry in weights.of_model(model.name, "superres")]
+    assert choices(model, "upscaler") == list(controlnet_tile.UPSCALERS) == ["automatic", "Lanczos", *networks]
+
+
+def test_networks_of_controlnet_tile_are_in_the_catalogue() -> None:
+    names = {
+        kind: [entry.name for entry in weights.of_model("controlnet-tile", kind)] for kind in ("controlnet", "lora")
+    }
+    assert names["controlnet"] == [controlnet_tile.CONTROLNET, *controlnet_tile.STRUCTURE_CONTROLNETS.values()]
+    loras = {controlnet_tile.LCM_LORA, controlnet_tile.SHARPNESS_LORA, *controlnet_tile.DETAILS_LORAS}
+    assert loras <= set(names["lora"])
+    assert list(controlnet_tile.STRUCTURE_CONTROLNETS) == list(STRUCTURES)
 
 
 def choices(model: Model, name: str) -> list[Any]:

@@ -26,6 +26,11 @@ from upscaling.serving.output import Output
         (Output(scale=2, multiple=8), (10, 6), (16, 16)),  # 20 and 12 lie halfway: to the even multiple
         (Output(scale=1, multiple=8), (3, 900), (8, 896)),
         (Output(scale=2, width=33, multiple=8), (10, 10), (33, 33)),
+        (Output(short_side=2560), (3000, 2000), (3840, 2560)),
+        (Output(short_side=2048), (1001, 1507), (2048, 3083)),
+        (Output(short_side=4096), (10, 10), (4096, 4096)),
+        (Output(short_side=2048), (4, 9999), (2048, 5119488)),
+        (Output(short_side=2048, width=30), (3, 2), (30, 20)),
     ],
 )
 def test_size_rounds_half_to_even_and_is_at_least_one(

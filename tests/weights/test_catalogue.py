@@ -75,10 +75,11 @@ def test_licences_that_forbid_commercial_use_are_marked(entry: Entry) -> None:
     assert {"codeformer", "4x-UltraSharp"} <= set(ENTRIES)
 
 
-def test_what_diffusion_models_use_has_its_kind() -> None:
-    found = {kind: [entry.name for entry in weights.of_model("ultimate-sd-upscale", kind)] for kind in KINDS}
+@pytest.mark.parametrize(("model", "upscalers"), [("ultimate-sd-upscale", 4), ("controlnet-tile", 4)])
+def test_what_diffusion_models_use_has_its_kind(model: str, upscalers: int) -> None:
+    found = {kind: [entry.name for entry in weights.of_model(model, kind)] for kind in KINDS}
     assert all(found.values())
-    assert len(weights.of_model("ultimate-sd-upscale")) == 4 + sum(map(len, found.values()))
+    assert len(weights.of_model(model)) == upscalers + sum(map(len, found.values()))
     assert {entry.kind for entry in ENTRIES.values()} == {"superres", "face", *KINDS}
 
 
