@@ -66,3 +66,13 @@ def test_at_the_most_noise_the_network_sees_only_noise_of_deviation_one() -> Non
     assert noised(latents, 2.0, noise).unique().item() == 2.5
     assert noised(latents, LARGEST, noise).unique().item() == pytest.approx(0.5 + sqrt(1 + LARGEST**2), rel=1e-7)
     assert noised(latents, LARGEST * 0.999, noise).unique().item() == pytest.approx(0.5 + LARGEST * 0.999, rel=1e-6)
+
+
+def test_windows_are_cut_from_noise_that_is_drawn_as_a_whole() -> None:
+    whole = noise_source(3, (9, 12), torch.device("cpu"))
+    windows = [(slice(0, 4), slice(2, 7)), (slice(5, 9), slice(7, 12))]
+    cut = replace(noise_source(3, (9, 12), torch.device("cpu")), windows=windows)
+    for _ in range(2):
+        assert torch.equal(cut.draw(), torch.cat([whole.draw()[:, :, rows, columns] for rows, columns in windows]))
+    brownian, expected = cut.brownian(0.1, 2)(2, 1), whole.brownian(0.1, 2)(2, 1)
+    assert torch.equal(brownian, torch.cat([expected[:, :, rows, columns] for rows, columns in windows]))

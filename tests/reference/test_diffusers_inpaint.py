@@ -21,9 +21,9 @@ from upscaling.diffusion.checkerboard import checkerboard
 from upscaling.diffusion.guidance import Control, Guidance, guided
 from upscaling.diffusion.hints import as_they_are
 from upscaling.diffusion.img2img import Hint, Img2Img
-from upscaling.diffusion.inpainting import inpainted
+from upscaling.diffusion.inpainting import Surroundings, inpainted
 from upscaling.diffusion.noise import noise_source, noised
-from upscaling.diffusion.redraw import Picture, opacity, redraw
+from upscaling.diffusion.redraw import Picture, redraw
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import last_steps, lcm_levels, sigmas
 from upscaling.diffusion.vae import encoded
@@ -85,7 +85,7 @@ def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives(
         sampler=SAMPLERS[sampler],
         seed=SEED,
         count_retry=lambda: None,
-        redrawn=lambda crop: opacity(crop, CANVAS, None),
+        surroundings=Surroundings(CANVAS, None),
     )
     redraw(canvas, crops, img2img.at(last_steps(levels, STEPS, STRENGTH)), 1, lambda share: None)
     # Half a level is the rounding; LCM's scheduler keeps a hundred-thousandth of the noisy latents.

@@ -147,7 +147,13 @@ def passes(options: Options, canvas: Size) -> list[Pass]:
             checkerboard(canvas, tile, context=tile // 2, fade=tile // 4),
             last_steps(levels, options.steps, options.creativity),
         ),
-        Pass(parts, last_steps(levels, options.steps, strength), controlled=False, opacity=_WHOLE_OPACITY),
+        Pass(
+            parts,
+            last_steps(levels, options.steps, strength),
+            controlled=False,
+            opacity=_WHOLE_OPACITY,
+            other_noise=1,
+        ),
     ]
 
 
@@ -176,7 +182,7 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
         only=None if mask is None else in_mask(mask),
         figures={"steps": options.steps, "sampler": options.sampler_name},
         multiple=8,
-        inpaints=True,
+        fits_surroundings=True,
         prepared=lambda picture: fused(picture, options.hdr),
     )
     return redrawing(request, upscalers, library)

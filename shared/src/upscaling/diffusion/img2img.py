@@ -10,13 +10,11 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from numpy.typing import NDArray
-from torch.nn.functional import avg_pool2d
 
-from upscaling.diffusion.crops import LATENT, Crop
+from upscaling.diffusion.crops import Crop
 from upscaling.diffusion.guidance import Control, Guidance, guided
 from upscaling.diffusion.hints import Shown
-from upscaling.diffusion.inpainting import inpainted
+from upscaling.diffusion.inpainting import Surroundings, inpainted
 from upscaling.diffusion.noise import noise_source, noised
 from upscaling.diffusion.redraw import Picture, RedrawBatch
 from upscaling.diffusion.samplers import Sampler
@@ -61,11 +59,10 @@ class Img2Img:
     hints: Sequence[Hint]
     sampler: Sampler
     seed: int
-    """The same for every tile, so tiles of one size start from the same noise."""
     count_retry: Callable[[], None]
     """Called when a batch is halved because memory ran out."""
-    redrawn: Callable[[Crop], NDArray[np.uint8]] | None = None
-    """How much of each pixel of a crop is redrawn while the rest stays, (height, width); None redraws all of it."""
+    surroundings: Surroundings | None = None
+    """What crops fit themselves to. Without it, all crops of one size start from the same noise, as in ComfyUI."""
 
     def at(self, sigmas: torch.Tensor) -> RedrawBatch:
         """A redraw along a schedule; its largest sigma decides how much may change.
@@ -95,12 +92,13 @@ class Img2Img:
     ) -> Picture:
         # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
         latents = torch.cat([encoded(_to_values(picture[None]), self.vae) for picture in pictures])
-        noise = noise_source(self.seed, (latents.shape[2], latents.shape[3]), latents.device)
         denoise = guided(self.unet, self.guidance, *(hint.of(pictures, crops) for hint in self.hints))
+        size, device = (latents.shape[2], latents.shape[3]), latents.device
+        around = self.surroundings
+        noise = around.noise(self.seed, crops, device) if around else noise_source(self.seed, size, device)
         first = noise.draw()
-        if self.redrawn is not None:
-            masks = np.stack([self.redrawn(crop) for crop in crops])
-            denoise = inpainted(denoise, latents, first, _to_latent_mask(masks, latents.device))
+        if around:
+            denoise = inpainted(denoise, latents, first, around.mask(crops, device))
         noisy = noised(latents, sigmas[0].item(), first)
         sampled = self.sampler(denoise, noisy, sigmas, noise, lambda step: reach(step / len(sigmas)))
         return np.concatenate([_to_pixels(_finite(decoded(_finite(each), self.vae))) for each in sampled[:, None]])
@@ -109,11 +107,6 @@ class Img2Img:
 def _to_values(pictures: Picture) -> torch.Tensor:
     """Pictures (n, height, width, 3) as the networks take them: (n, 3, height, width), 0–1."""
     return torch.tensor(pictures).permute(0, 3, 1, 2) / 255
-
-
-def _to_latent_mask(masks: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """Masks (n, height, width), 0–255, as (n, 1, height / 8, width / 8), 0–1."""
-    return avg_pool2d(torch.tensor(masks)[:, None] / 255, LATENT).to(device)
 
 
 def _to_pixels(values: torch.Tensor) -> Picture:

@@ -5,7 +5,7 @@ ComfyUI seeds anew for every tile, so all tiles of one size get the same noise: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -29,10 +29,12 @@ class NoiseSource:
     device: torch.device
     """Where the noise is wanted."""
     generator: torch.Generator
+    windows: Sequence[tuple[slice, slice]] = ()
+    """Rows and columns of the noise that each of a batch gets; without any, all get all of it."""
 
     def draw(self) -> torch.Tensor:
         """Normal noise; every call goes on in the generator's stream."""
-        return torch.randn(self.shape, generator=self.generator, dtype=torch.float32).to(self.device)
+        return self._cut(torch.randn(self.shape, generator=self.generator, dtype=torch.float32))
 
     def brownian(self, smallest: float, largest: float) -> Callable[[float, float], torch.Tensor]:
         """Normal noise that belongs to a step between two sigmas of this range.
@@ -48,9 +50,14 @@ class NoiseSource:
             increment = tree(max(round(low, _DIGITS), start), min(round(high, _DIGITS), end))
             # The tree runs from low to high; a step goes the other way.
             sign = 1 if sigma < following else -1
-            return (increment * (sign / sqrt(high - low))).to(self.device)
+            return self._cut(increment * (sign / sqrt(high - low)))
 
         return between
+
+    def _cut(self, noise: torch.Tensor) -> torch.Tensor:
+        if self.windows:
+            noise = torch.cat([noise[:, :, rows, columns] for rows, columns in self.windows])
+        return noise.to(self.device)
 
 
 def noise_source(seed: int, size: tuple[int, int], device: torch.device, channels: int = 4) -> NoiseSource:

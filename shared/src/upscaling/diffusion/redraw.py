@@ -17,6 +17,7 @@ from upscaling.diffusion.crops import Crop
 from upscaling.diffusion.masks import blend, mask
 from upscaling.diffusion.waves import batches
 from upscaling.images import Size
+from upscaling.images.image import ROWS_AT_A_TIME
 
 Picture = NDArray[np.uint8]
 """Height, width, and red, green and blue; 0–255."""
@@ -59,8 +60,10 @@ def redraw(
 
         pictures = np.stack([_resized(canvas[crop.box.slices], crop.size) for crop in batch])
         for crop, picture in zip(batch, redraw_batch(pictures, batch, reach_within), strict=True):
-            part = canvas[crop.box.slices]
-            part[:] = blend(part, _resized(picture, crop.box.size), opacity(crop, size, only))
+            part, new, over = canvas[crop.box.slices], _resized(picture, crop.box.size), opacity(crop, size, only)
+            for top in range(0, len(part), ROWS_AT_A_TIME):
+                rows = slice(top, top + ROWS_AT_A_TIME)
+                part[rows] = blend(part[rows], new[rows], over[rows])
         done += weight
         reach(done / total)
     return len(needed)

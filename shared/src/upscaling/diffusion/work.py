@@ -22,11 +22,13 @@ from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.guidance import Guidance
 from upscaling.diffusion.hints import Shown
 from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
+from upscaling.diffusion.inpainting import Surroundings
 from upscaling.diffusion.masks import blend
 from upscaling.diffusion.networks import Library
+from upscaling.diffusion.noise import LARGEST_SEED
 from upscaling.diffusion.pictures import as_it_was, continued, in_rgb
 from upscaling.diffusion.prompts import Prompt
-from upscaling.diffusion.redraw import Picture, opacity, redraw, stretched
+from upscaling.diffusion.redraw import Picture, redraw, stretched
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
 from upscaling.images import Image, Rows, Size
 from upscaling.images.image import ROWS_AT_A_TIME
@@ -59,6 +61,8 @@ class Pass:
     """Whether the ControlNets see them."""
     opacity: int = 255
     """How much of what is redrawn is laid over the canvas, up to 255."""
+    other_noise: int = 0
+    """Added to the seed: the same noise once more would sharpen what it made before."""
 
     @property
     def work(self) -> float:
@@ -103,8 +107,8 @@ class Request:
     """Metrics of the request itself."""
     multiple: int = 1
     """The canvas is continued to multiples of this, so that its parts need not be resized."""
-    inpaints: bool = False
-    """Whether parts that are redrawn fit themselves to what stays around them, beside being blended with it."""
+    fits_surroundings: bool = False
+    """Whether parts fit themselves to what is around them while they are denoised, beside being blended with it."""
     prepared: Callable[[Picture], Picture] = field(default=lambda picture: picture)
     """What is done to the enlarged picture before it is redrawn."""
 
@@ -184,15 +188,20 @@ class _Job:
     ) -> Picture:
         request = self.request
         source = canvas.copy() if request.color_fix != "none" else None
-        if request.inpaints:
-            size = Size(canvas.shape[1], canvas.shape[0])
-            img2img = replace(img2img, redrawn=lambda crop: opacity(crop, size, only))
+        if request.fits_surroundings:
+            surroundings = Surroundings(Size(canvas.shape[1], canvas.shape[0]), only)
+            img2img = replace(img2img, surroundings=surroundings)
         for each, part in zip(passes, progress, strict=True):
             at_once = batch_size(request.batch_size, img2img.unet.device, each.crops)
             if request.sampler_name in ONE_AT_A_TIME:
                 at_once = 1
             tile = max(crop.size for crop in each.crops)
-            redraw_batch = (img2img if each.controlled else replace(img2img, hints=())).at(each.schedule)
+            own = replace(
+                img2img,
+                hints=img2img.hints if each.controlled else (),
+                seed=(img2img.seed + each.other_noise) % (LARGEST_SEED + 1),
+            )
+            redraw_batch = own.at(each.schedule)
             with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
                 redrawn = redraw(canvas, each.crops, redraw_batch, at_once, part.reach, _faded(only, each.opacity))
             part.count("tiles", redrawn)
