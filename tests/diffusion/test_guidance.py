@@ -136,6 +136,14 @@ def test_a_strength_of_zero_leaves_the_controlnet_out(unet: UNet2DConditionModel
     assert torch.equal(guided(unet, guidance, control)(latents, SIGMA), guided(unet, guidance)(latents, SIGMA))
 
 
+def test_residuals_of_several_controlnets_add_up(unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
+    latents, hint, guidance = random(1, 4, 8, 9), hints(1, 8, 9), Guidance(text(), text(seed=2), 3.0)
+    controls = (Control(controlnet, hint, strength) for strength in (0.3, 0.4, 0.2))
+    found = guided(unet, guidance, *controls)(latents, SIGMA)
+    expected = guided(unet, guidance, Control(controlnet, hint, 0.9))(latents, SIGMA)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
 def test_a_batch_of_tiles_gives_what_one_by_one_gives(unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
     latents, hint, guidance = random(3, 4, 8, 9), hints(3, 8, 9), Guidance(text(2), text(seed=2), 3.0)
     together = guided(unet, guidance, Control(controlnet, hint, 1.0))(latents, SIGMA)
@@ -150,7 +158,8 @@ def test_a_hint_is_embedded_once(unet: UNet2DConditionModel, controlnet: Control
     calls: list[int] = []
     hook = controlnet.controlnet_cond_embedding.register_forward_hook(lambda *given: calls.append(1))
     try:
-        denoise = guided(unet, Guidance(text(), text(), 2.0), Control(controlnet, hints(1, 8, 8), 1.0))
+        # Prompts that are computed apart.
+        denoise = guided(unet, Guidance(text(5), text(), 2.0), Control(controlnet, hints(1, 8, 8), 1.0))
         for sigma in (0.5, 0.4, 0.3):
             denoise(random(1, 4, 8, 8), sigma)
     finally:

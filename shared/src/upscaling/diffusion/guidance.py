@@ -51,9 +51,14 @@ def guided(unet: UNet2DConditionModel, guidance: Guidance, *controls: Control) -
 
     The networks predict noise in their own type; all else is computed in fp32.
     """
+    added = [(_residuals(control), control.guess_mode) for control in controls if control.strength]
     parts = [
-        (text.to(unet.device, unet.dtype), _noise_predictor(unet, [_residuals(control) for control in controls]))
-        for text, controls in _parts(guidance, [control for control in controls if control.strength])
+        (text.to(unet.device, unet.dtype), _noise_predictor(unet, of_part))
+        for text, of_part in _parts(
+            guidance,
+            of_negative=[residuals for residuals, guess_mode in added if not guess_mode],
+            of_positive=[residuals for residuals, _ in added],
+        )
     ]
 
     @torch.inference_mode()
@@ -69,21 +74,22 @@ def guided(unet: UNet2DConditionModel, guidance: Guidance, *controls: Control) -
     return denoise
 
 
-def _parts(guidance: Guidance, controls: Sequence[Control]) -> list[tuple[torch.Tensor, Sequence[Control]]]:
-    """The conditionings to compute, each (prompts, tokens, width), and their ControlNets; the negative prompt is first.
+def _parts(
+    guidance: Guidance, of_negative: Sequence[_NoiseResiduals], of_positive: Sequence[_NoiseResiduals]
+) -> list[tuple[torch.Tensor, Sequence[_NoiseResiduals]]]:
+    """The conditionings to compute, each (prompts, tokens, width), and what is added; the negative prompt is first.
 
     Two of unequal length are repeated to be equally long, which attention does not notice, or computed apart where
-    this would take many repeats. They are computed apart too where their ControlNets differ.
+    this would take many repeats. They are computed apart too where not the same is added.
     """
     if guidance.cfg == 1:
-        return [(guidance.positive, controls)]
-    of_negative = [control for control in controls if not control.guess_mode]
+        return [(guidance.positive, of_positive)]
     both = [guidance.negative, guidance.positive]
     length = lcm(*(text.shape[1] for text in both))
     repeats = [length // text.shape[1] for text in both]
-    if max(repeats) > _MOST_REPEATS or len(of_negative) < len(controls):
-        return list(zip(both, (of_negative, controls), strict=True))
-    return [(torch.cat([text.repeat(1, times, 1) for text, times in zip(both, repeats, strict=True)]), controls)]
+    if max(repeats) > _MOST_REPEATS or len(of_negative) < len(of_positive):
+        return list(zip(both, (of_negative, of_positive), strict=True))
+    return [(torch.cat([text.repeat(1, times, 1) for text, times in zip(both, repeats, strict=True)]), of_positive)]
 
 
 def _noise_predictor(unet: UNet2DConditionModel, added: Sequence[_NoiseResiduals]) -> _NoisePredictor:
