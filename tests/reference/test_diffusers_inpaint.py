@@ -109,7 +109,7 @@ def test_a_part_that_is_redrawn_is_what_the_inpainting_pipeline_gives() -> None:
     pipeline = StableDiffusionControlNetInpaintPipeline(**parts(EULER, unet=unet, vae=vae, controlnet=controlnet))
     pipeline.set_progress_bar_config(disable=True)
     expected = pipeline(
-        prompt_embeds=positive, negative_prompt_embeds=negative, image=2 * picture - 1,
+        prompt_embeds=positive, negative_prompt_embeds=negative, image=picture,
         mask_image=mask.repeat_interleave(8, 2).repeat_interleave(8, 3), control_image=picture,
         height=CANVAS.height, width=CANVAS.width, num_inference_steps=STEPS, strength=STRENGTH, guidance_scale=7.0,
         controlnet_conditioning_scale=RESEMBLANCE, generator=torch.Generator().manual_seed(SEED), output_type="latent",

@@ -181,7 +181,6 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
         color_fix=options.color_fix,
         only=None if mask is None else in_mask(mask),
         figures={"steps": options.steps, "sampler": options.sampler_name},
-        multiple=8,
         fits_surroundings=True,
         prepared=lambda picture: fused(picture, options.hdr),
     )

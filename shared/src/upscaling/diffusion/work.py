@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.colour_fix import fix_colours
-from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.crops import LATENT, Crop
 from upscaling.diffusion.encode import encode
 from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.guidance import Guidance
@@ -105,10 +105,11 @@ class Request:
     """Where it is black, the picture is enlarged only; it is stretched over the result."""
     figures: Mapping[str, Figure]
     """Metrics of the request itself."""
-    multiple: int = 1
-    """The canvas is continued to multiples of this, so that its parts need not be resized."""
     fits_surroundings: bool = False
-    """Whether parts fit themselves to what is around them while they are denoised, beside being blended with it."""
+    """Whether parts fit themselves to what is around them while they are denoised, beside being blended with it.
+
+    The canvas is then continued to multiples of 8 pixels, so that no part is resized.
+    """
     prepared: Callable[[Picture], Picture] = field(default=lambda picture: picture)
     """What is done to the enlarged picture before it is redrawn."""
 
@@ -146,7 +147,8 @@ class _Job:
         progress.figures["tiles"] = 0
         if image.bits == 16:
             logger.info("The picture has 16 bit; it is redrawn in 8 bit.")
-        extent = Size(*(ceil(side / self.request.multiple) * self.request.multiple for side in size))
+        multiple = LATENT if self.request.fits_surroundings else 1
+        extent = Size(*(ceil(side / multiple) * multiple for side in size))
         # A schedule without a step, for a denoise of 0, redraws nothing.
         passes = [each for each in self.request.passes(extent) if each.crops and len(each.schedule) > 1]
         enlarging, *redrawing = progress.split(
