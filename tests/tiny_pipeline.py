@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import ldm
 import tiny_diffusion
 import torch
 from handmade import vivid
+from safetensors.torch import save_file
 from tiny_architecture import TINY
 
 import tiny
@@ -36,7 +39,8 @@ def write_weights(folder: Path, model: str = MODEL) -> None:
     """Puts what the model uses where a server looks for weights."""
     states: dict[str, tiny.StateDict] = {}
     for seed, entry in enumerate(weights.of_model(model)):
-        if len(entry.files) > 1:  # a checkpoint in parts: tests of loading have them
+        if len(entry.files) > 1:
+            _write_parts(_parts(10 * seed), entry, folder)
             continue
         match entry.kind:
             case "superres":
@@ -63,6 +67,20 @@ def _write(state: tiny.StateDict, entry: weights.Entry, folder: Path) -> None:
     manifest.write_text(json.dumps(said))
 
 
+def _write_parts(parts: Mapping[str, tiny.StateDict], entry: weights.Entry, folder: Path) -> None:
+    """Like `_write`, for a checkpoint in a folder for each network."""
+    first, *others = entry.files
+    _write(parts[first.stored.partition("/")[0]], replace(entry, files=(first,)), folder)
+    manifest = folder / entry.name / "manifest.json"
+    said = json.loads(manifest.read_text())
+    for file in others:
+        path = folder / entry.name / file.stored
+        path.parent.mkdir()
+        save_file(parts[file.stored.partition("/")[0]], path)
+        said["files"][file.stored] = digest(path)
+    manifest.write_text(json.dumps(said))
+
+
 def library(folder: Path, model: str = MODEL) -> Library:
     return Library(model, folder, CPU, TINY)
 
@@ -77,6 +95,15 @@ def _checkpoint(seed: int) -> tiny.StateDict:
         **ldm.unet(tiny_diffusion.unet(seed).state_dict()),
         **ldm.vae(tiny_diffusion.vae(seed + 1).state_dict()),
         **ldm.text_encoder(tiny_diffusion.text_encoder(seed + 2).state_dict()),
+    }
+
+
+def _parts(seed: int) -> dict[str, tiny.StateDict]:
+    """All networks by diffusers' folders, in its names."""
+    return {
+        "unet": tiny_diffusion.unet(seed).state_dict(),
+        "vae": tiny_diffusion.vae(seed + 1).state_dict(),
+        "text_encoder": tiny_diffusion.text_encoder(seed + 2).state_dict(),
     }
 
 
