@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 
 import ldm
@@ -20,7 +20,7 @@ from upscaling.diffusion.networks import Library
 from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscalers import Upscalers
 from upscaling.weights.download import digest
-from upscaling.weights.store import write
+from upscaling.weights.store import Manifest, write
 
 MODEL = "ultimate-sd-upscale"
 CPU = torch.device("cpu")
@@ -68,17 +68,16 @@ def _write(state: tiny.StateDict, entry: weights.Entry, folder: Path) -> None:
 
 
 def _write_parts(parts: Mapping[str, tiny.StateDict], entry: weights.Entry, folder: Path) -> None:
-    """Like `_write`, for a checkpoint in a folder for each network."""
-    first, *others = entry.files
-    _write(parts[first.stored.partition("/")[0]], replace(entry, files=(first,)), folder)
-    manifest = folder / entry.name / "manifest.json"
-    said = json.loads(manifest.read_text())
-    for file in others:
-        path = folder / entry.name / file.stored
-        path.parent.mkdir()
-        save_file(parts[file.stored.partition("/")[0]], path)
-        said["files"][file.stored] = digest(path)
-    manifest.write_text(json.dumps(said))
+    """Like `_write`, for a checkpoint with a folder for each network."""
+    home = folder / entry.name
+    for file in entry.files:
+        path = home / file.stored
+        path.parent.mkdir(parents=True)
+        save_file(parts[path.parent.name], path)
+    published = {file.path: file.sha256 for file in entry.files}
+    files = {file.stored: digest(home / file.stored) for file in entry.files}
+    manifest = Manifest("tiny", entry.licence, entry.origin, published, files)
+    (home / "manifest.json").write_text(json.dumps(asdict(manifest)))
 
 
 def library(folder: Path, model: str = MODEL) -> Library:
