@@ -87,7 +87,7 @@ def step_seconds(networks: Set, size: int) -> Callable[[], float]:
     latents, hint, text = _inputs(size)
     guidance = Guidance(text, text, cfg=8)
     denoise = guided(networks.unet, guidance, Control(networks.controlnet, hint, 1.0))
-    return lambda: _timed(lambda: denoise(latents, _SIGMA))
+    return lambda: timed(lambda: denoise(latents, _SIGMA))
 
 
 def pipeline_step_seconds(networks: Set, size: int) -> Callable[[], float]:
@@ -129,7 +129,7 @@ def steps(size: int, pairs: int) -> str:
         runs[f"diffusers-{_name(dtype)}"] = pipeline_step_seconds(theirs.changed(dtype=dtype), size)
     return (
         f"Seconds a denoising step of one {size}×{size} tile, two prompts and a ControlNet; ours in {_name(dtype)}.\n\n"
-        f"{_compared(runs, pairs)}"
+        f"{compared(runs, pairs)}"
     )
 
 
@@ -143,14 +143,14 @@ def vae(size: int, pairs: int) -> str:
 
     def published(network: Any, what: str) -> Callable[[], float]:
         given = (latents if what == "decode" else pixels).to(network.dtype)
-        return torch.inference_mode()(lambda: _timed(lambda: getattr(network, what)(given)))
+        return torch.inference_mode()(lambda: timed(lambda: getattr(network, what)(given)))
 
     parts: list[str] = []
     for what, own in (("decode", lambda: decoded(latents, ours)), ("encode", lambda: encoded(pixels, ours))):
-        runs = {_OURS: lambda own=own: _timed(own), _DEFAULT: published(theirs, what)}
+        runs = {_OURS: lambda own=own: timed(own), _DEFAULT: published(theirs, what)}
         if dtype is not torch.float32:
             runs[f"diffusers-{_name(dtype)}"] = published(same, what)
-        parts.append(f"Seconds to {what} one {size}×{size} tile; ours in {_name(dtype)}.\n\n{_compared(runs, pairs)}")
+        parts.append(f"Seconds to {what} one {size}×{size} tile; ours in {_name(dtype)}.\n\n{compared(runs, pairs)}")
     return "\n\n".join(parts)
 
 
@@ -222,7 +222,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _compared(runs: Mapping[str, Callable[[], float]], pairs: int) -> str:
+def compared(runs: Mapping[str, Callable[[], float]], pairs: int) -> str:
     """Rounds of all, every other one in reverse order, after one that warms up."""
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for done in range(pairs + 1):
@@ -253,7 +253,8 @@ def _copied(network: nn.Module) -> nn.Module:
     return deepcopy(network)
 
 
-def _timed(call: Callable[[], object]) -> float:
+def timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes."""
     begun = perf_counter()
     call()
     return perf_counter() - begun
