@@ -51,7 +51,7 @@ def test_what_changes_nothing_leaves_every_pixel(size: Size, largest: int, fade:
 @settings(deadline=None, max_examples=60)
 def test_masks_end_before_their_crops_do(size: Size, largest: int, fade: int) -> None:
     # Otherwise a border would show where the crop ends.
-    for crop in checkerboard(size, largest, context=fade + 1, fade=fade):
+    for crop in checkerboard(size, largest, context=max(fade, 1), fade=fade):
         covered = opacity(crop, size, None)
         edges = [
             (crop.box.left == 0, covered[:, 0]),
@@ -70,7 +70,7 @@ def test_every_tile_has_its_context_as_far_as_the_canvas_goes(size: Size) -> Non
     fields = sorted(product(range(rows), range(columns)), key=lambda field: (sum(field) % 2, *field))
     assert len(crops) == len(fields)
     for crop, (y, x) in zip(crops, fields, strict=True):
-        wanted = Box(0, 0, *tile).moved(x * tile.width, y * tile.height).widened(0, size).widened(63, size)
+        wanted = Box(0, 0, *tile).moved(x * tile.width, y * tile.height).widened(0, size).widened(64, size)
         assert crop.box.left <= wanted.left
         assert crop.box.top <= wanted.top
         assert crop.box.right >= wanted.right

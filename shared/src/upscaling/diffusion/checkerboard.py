@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from upscaling.diffusion.boxes import Box
-from upscaling.diffusion.crops import Crop, crop
+from upscaling.diffusion.crops import Crop, crop_with_context
 from upscaling.diffusion.patches import Gradient, Grid, Order, Patch
 from upscaling.images import Size
 
@@ -24,9 +24,8 @@ def checkerboard(canvas: Size, largest: int, context: int, fade: int) -> list[Cr
     blur = max((fade // 2 - _BLUR_EDGE) // _BLUR_REACH, 0)
     margin = blur * _BLUR_REACH + _BLUR_EDGE if blur else 0
     block = Box(-margin, -margin, tile.width + margin, tile.height + margin)
-    return [
-        crop(
-            Patch(block.moved(*grid.corner(x, y)), Gradient.SOLID, blur, context - margin, tile), canvas, uniform=False
-        )
+    patches = (
+        Patch(block.moved(*grid.corner(x, y)), Gradient.SOLID, blur, context - margin, tile)
         for x, y in grid.tiles(Order.CHESS)
-    ]
+    )
+    return [crop_with_context(patch, canvas) for patch in patches]

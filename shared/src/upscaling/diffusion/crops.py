@@ -31,15 +31,24 @@ def crop(patch: Patch, canvas: Size, *, uniform: bool) -> Crop:
     region is widened to multiples of 8 and sampled as it is.
     """
     padded = _padded(patch, canvas)
-    width, height = padded.size
     if not uniform:
-        size = Size(*(ceil(side / LATENT) * LATENT for side in padded.size))
-        return Crop(patch, _grown(padded, size, canvas), size)
+        return _in_latents(patch, padded, canvas)
+    width, height = padded.size
     aspect = patch.size.width / patch.size.height
     target = Size(width, round(width / aspect)) if width / height > aspect else Size(round(height * aspect), height)
     # ComfyUI cuts a rim off sizes that are no multiple of 8 and stretches what is left; here they are resized.
     size = Size(*(max(side // LATENT, 1) * LATENT for side in patch.size))
     return Crop(patch, _grown(padded, target, canvas), size)
+
+
+def crop_with_context(patch: Patch, canvas: Size) -> Crop:
+    """A patch with exactly its padding, widened to multiples of 8 and sampled as it is, as far as the canvas goes."""
+    return _in_latents(patch, drawn(patch, canvas).widened(patch.padding, canvas), canvas)
+
+
+def _in_latents(patch: Patch, padded: Box, canvas: Size) -> Crop:
+    size = Size(*(ceil(side / LATENT) * LATENT for side in padded.size))
+    return Crop(patch, _grown(padded, size, canvas), size)
 
 
 def _padded(patch: Patch, canvas: Size) -> Box:
