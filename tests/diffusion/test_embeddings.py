@@ -62,6 +62,6 @@ def test_a_single_vector_is_one_of_one(tmp_path: Path) -> None:
 )
 def test_other_files_are_refused(tensors: dict[str, torch.Tensor], tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "a.safetensors")
-    with pytest.raises(UpscalingError, match=r"a.safetensors is no textual inversion: it holds") as raised:
+    with pytest.raises(UpscalingError, match=r"a.safetensors is not a textual inversion: it holds") as raised:
         read(tmp_path / "a.safetensors")
     assert raised.value.code is Code.WEIGHTS

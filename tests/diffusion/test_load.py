@@ -182,14 +182,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     state = checkpoint()
     del state["model.diffusion_model.out.2.bias"], state["model.diffusion_model.middle_block.0.in_layers.0.weight"]
     message = failure("unet", saved(state, tmp_path / "a.safetensors"))
-    assert "a.safetensors is no UNet" in message
+    assert "a.safetensors is not a UNet" in message
     assert "it lacks conv_out.bias and 1 more." in message
 
 
 def test_what_is_foreign_is_named(tmp_path: Path) -> None:
     state = checkpoint() | {"first_stage_model.encoder.extra.weight": torch.zeros(1)}
     message = failure("vae", saved(state, tmp_path / "a.safetensors"))
-    assert message.endswith("it has what the network has not: encoder.extra.weight.")
+    assert message.endswith("it has unknown tensors: encoder.extra.weight.")
 
 
 def test_what_has_another_shape_is_named(tmp_path: Path) -> None:

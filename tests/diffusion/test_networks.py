@@ -120,7 +120,7 @@ def test_a_set_of_files_gives_all_networks(library: Library) -> None:
 def test_another_autoencoder_takes_the_place_of_the_checkpoints(library: Library) -> None:
     assert_equal(library.get("single", vae="other-vae").vae, OTHER_VAE)
     assert_equal(library.get("no-vae", vae="other-vae").vae, OTHER_VAE)
-    with pytest.raises(UpscalingError, match="the weights no-vae hold no VAE") as raised:
+    with pytest.raises(UpscalingError, match="the weights no-vae have no VAE") as raised:
         library.get("no-vae")
     assert raised.value.code is Code.WEIGHTS
 

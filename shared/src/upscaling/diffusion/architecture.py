@@ -1,4 +1,4 @@
-"""What the networks of Stable Diffusion are built from: the published configurations, so that none is fetched."""
+"""The published configurations of Stable Diffusion's networks, so that they need not be downloaded."""
 
 from __future__ import annotations
 

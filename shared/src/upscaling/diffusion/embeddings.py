@@ -1,4 +1,4 @@
-"""Textual inversions: vectors that a prompt names as if they were words."""
+"""Textual inversion embeddings: vectors that stand for a word of a prompt."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(path: Path) -> torch.Tensor:
     if len(named) != 1 or vectors.ndim != 2 or not vectors.numel() or not vectors.isfinite().all():
         raise UpscalingError(
             Code.WEIGHTS,
-            f"{path.parent.name}/{path.name} is no textual inversion: it holds {', '.join(tensors)}."
-            f" Vectors are expected by one of the names {', '.join(_KNOWN)}, or alone.",
+            f"{path.parent.name}/{path.name} is not a textual inversion: it holds {', '.join(tensors)}."
+            f" Expected is one tensor, or one with a name of {', '.join(_KNOWN)}.",
         )
     return vectors

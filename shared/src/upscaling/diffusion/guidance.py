@@ -1,4 +1,4 @@
-"""The networks as samplers use them: a denoiser under a prompt, with guidance and a ControlNet."""
+"""A denoiser for the samplers: the UNet with two prompts, guidance and a ControlNet."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _NoisePredictor = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Ten
 
 @dataclass(frozen=True)
 class Guidance:
-    """The conditioning of two prompts, each (1, tokens, width), and how far to go from the negative to the positive."""
+    """The conditioning of both prompts, each (1, tokens, width), and the guidance scale."""
 
     positive: torch.Tensor
     negative: torch.Tensor
     cfg: float
-    """1 is the positive prompt alone; the negative one is not computed then."""
+    """The guidance scale. At 1 the negative prompt has no effect and is not computed."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """A ControlNet and what it is shown."""
+    """A ControlNet and its hint."""
 
     network: ControlNetModel
     hint: torch.Tensor

@@ -37,7 +37,7 @@ def batch_size(requested: int, device: torch.device, crops: Sequence[Crop]) -> i
 
 @dataclass(frozen=True)
 class Hint:
-    """What a ControlNet is shown of a whole canvas."""
+    """A ControlNet and its hint for a whole canvas."""
 
     network: ControlNetModel
     picture: Picture
@@ -46,14 +46,14 @@ class Hint:
     strength: float
 
     def of(self, crops: Sequence[Crop]) -> Control:
-        """The parts that belong to crops of one size."""
+        """The parts of the hint for crops of one size."""
         parts = np.stack([hint_of(crop, self.canvas, self.picture) for crop in crops])
         return Control(self.network, _to_values(parts), self.strength)
 
 
 @dataclass(frozen=True)
 class Img2Img:
-    """Everything that a redraw of tiles has in common."""
+    """What all tiles of a redraw share."""
 
     unet: UNet2DConditionModel
     vae: AutoencoderKL
@@ -63,13 +63,13 @@ class Img2Img:
     seed: int
     """The same for every tile, so tiles of one size start from the same noise."""
     count_retry: Callable[[], None]
-    """Called where memory did not suffice for a batch, before it is halved."""
+    """Called when a batch is halved because memory ran out."""
 
     def at(self, sigmas: torch.Tensor) -> RedrawBatch:
-        """A redraw along a schedule; the largest of its sigmas says how much may change.
+        """A redraw along a schedule; its largest sigma decides how much may change.
 
-        What it redraws at once is halved where memory does not suffice. It raises E_NONFINITE if the networks give
-        NaN or infinity, and torch's error where memory does not suffice for one tile.
+        If memory runs out, the batch is halved. The redraw raises E_NONFINITE if the networks give NaN or infinity, and
+        torch's own error if memory runs out for a single tile.
         """
 
         def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:

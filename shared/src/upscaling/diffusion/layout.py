@@ -1,4 +1,4 @@
-"""Which parts of a canvas are redrawn: the inputs of Ultimate SD Upscale that say so, as one value."""
+"""Which parts of a canvas are redrawn: the inputs of Ultimate SD Upscale about tiles and seams, as one value."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Layout:
     """Whether all tiles are sampled at one size."""
 
     def tiles(self, canvas: Size) -> list[Crop]:
-        """The tiles of the grid, in the order they are redrawn in."""
+        """The tiles of the grid, in the order in which they are redrawn."""
         return self._crops(redraw_patches(Grid(canvas, self.tile), self.order, self.padding, self.blur), canvas)
 
     def seams(self, canvas: Size) -> list[Crop]:
-        """What is redrawn after the tiles, in this order."""
+        """The seams, in the order in which they are redrawn after the tiles."""
         grid = Grid(canvas, self.tile)
         patches = seam_patches(grid, self.seam_fix, self.seam_width, self.seam_padding, self.seam_blur)
         return self._crops(patches, canvas)

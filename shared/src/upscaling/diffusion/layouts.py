@@ -1,7 +1,7 @@
-"""The names of published tensors in the words of diffusers' and transformers' networks.
+"""Translates the names of published tensors to those of diffusers' and transformers' networks.
 
 Checkpoints come in two layouts: that of the original code (github.com/CompVis/latent-diffusion, single files) and that
-of diffusers. Names of the second are returned as they are; so are names that nobody knows.
+of diffusers. Names of the second, and unknown names, are returned unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Diffusion networks from published files: built without memory, then filled tensor by tensor in the run's type."""
+"""Loads diffusion networks from published files: built on the meta device, then filled tensor by tensor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from upscaling.errors import Code, UpscalingError
 Module = TypeVar("Module", bound=nn.Module)
 
 Fold = Callable[[str, torch.Tensor], torch.Tensor]
-"""What is done to a tensor as it was published, given its name in the network, before it takes the run's type."""
+"""Changes a published tensor, given its name in the network, before it is cast to the run's type."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,14 @@ class Part(Generic[Module]):
     title: str
     """What messages call it."""
     folder: str
-    """Where sets of files in diffusers' layout have it."""
+    """Its folder in sets of files with diffusers' layout."""
     prefix: str
     """What its tensors' names begin with in single files of all networks."""
     own_name: Callable[[str], str]
     """From a published name without that prefix to the network's own."""
     build: Callable[[Configuration], Module]
     unused: tuple[str, ...] = ()
-    """What published names may begin with that the network has no use for."""
+    """Prefixes of published names that the network does not use."""
 
     def built(self, configuration: Configuration) -> Module:
         """The network on the meta device: shapes without memory."""
@@ -73,10 +73,10 @@ def load(
     device: torch.device,
     fold: Fold | None = None,
 ) -> Module:
-    """A network from a safetensors file in the layout of the original code or of diffusers, ready to run.
+    """A network from a safetensors file, in the layout of the original code or of diffusers.
 
-    The file may hold other networks too. Convolutions are channels last. Raises E_WEIGHTS, naming the tensors, where
-    the file lacks some, has others than the network, or has them in other shapes.
+    The file may hold other networks too. Convolutions are channels last. Raises E_WEIGHTS, naming the tensors, if
+    tensors are missing, unknown, or of another shape.
     """
     module = part.built(configuration)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
@@ -94,13 +94,13 @@ def load(
 
 
 def file_of(part: Part[Module], entry: weights.Entry, folder: Path) -> Path:
-    """The file of an entry that holds a network: its only one, or that in the folder of the network's name.
+    """The file of an entry that holds a network: its only one, or the one in the network's folder.
 
-    Raises E_WEIGHTS where there is none.
+    Raises E_WEIGHTS if there is none.
     """
     files = [file.stored for file in entry.files if len(entry.files) == 1 or file.stored.startswith(f"{part.folder}/")]
     if len(files) != 1:
-        raise UpscalingError(Code.WEIGHTS, f"the weights {entry.name} hold no {part.title}. Take others for it.")
+        raise UpscalingError(Code.WEIGHTS, f"the weights {entry.name} have no {part.title}. Choose other weights.")
     return folder / files[0]
 
 
@@ -123,7 +123,7 @@ def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: 
             found[own] = name
     problems = {
         "lacks": wanted.keys() - found.keys(),
-        "has what the network has not:": found.keys() - wanted.keys(),
+        "has unknown tensors:": found.keys() - wanted.keys(),
         "has twice": twice,
         "has in another shape": {
             own for own, name in found.items() if own in wanted and not _fits(shapes[name], wanted[own])
@@ -132,7 +132,7 @@ def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: 
     said = "; ".join(f"it {problem} {_listed(names)}" for problem, names in problems.items() if names)
     if said:
         raise UpscalingError(
-            Code.WEIGHTS, f"{path.parent.name}/{path.name} is no {part.title} of the kind that is needed: {said}."
+            Code.WEIGHTS, f"{path.parent.name}/{path.name} is not a {part.title} of the kind that is needed: {said}."
         )
     return found
 
@@ -147,7 +147,7 @@ def _listed(names: Collection[str]) -> str:
 
 
 def _fill_buffers(module: nn.Module, device: torch.device) -> None:
-    """Gives buffers that no file holds their values; the only ones are the text encoder's position ids."""
+    """Fills the buffers that no file holds: the text encoder's position ids."""
     if isinstance(module, CLIPTextModel):
         positions = torch.arange(module.config.max_position_embeddings, device=device)
         module.embeddings.register_buffer("position_ids", positions[None], persistent=False)

@@ -1,7 +1,7 @@
 """LoRA files: small additions to the weights of a UNet and a text encoder.
 
-An addition is computed in fp32 and added to the weight as it was published, before that takes the run's type, so
-nothing has to be taken out again: other LoRAs start from the file.
+An addition is computed in fp32 and added to the published weight before it is cast to the run's type. Nothing is ever
+subtracted: a request with other LoRAs reads the file again.
 
 Formulas: LoRA (Hu et al. 2021), LoHa and LoKr (Yeh et al. 2023, LyCORIS), with kohya-ss's and diffusers' names.
 """
@@ -22,6 +22,7 @@ from torch import nn
 from upscaling import weights
 from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.memory import is_out_of_memory
+from upscaling.values import shown
 
 Factors = dict[str, torch.Tensor]
 """The tensors of one addition, by the names that LyCORIS gives them."""
@@ -85,11 +86,14 @@ def read(path: Path, name: str, known: Mapping[str, Iterable[str]]) -> Lora:
         if weight is None or not factor:
             raise UpscalingError(
                 Code.WEIGHTS,
-                f"the LoRA {name} has {key!r}, which fits no layer of these networks. Take one made for them.",
+                f"the LoRA {name} has {key!r}, which fits no layer of these networks."
+                " Choose a LoRA for Stable Diffusion 1.5.",
             )
         factors = additions.setdefault((network, weight), {})
         if factor in factors:
-            raise UpscalingError(Code.WEIGHTS, f"the LoRA {name} has two tensors for {key!r}. Take another copy of it.")
+            raise UpscalingError(
+                Code.WEIGHTS, f"the LoRA {name} has two tensors for {key!r}. Download it again, or choose another one."
+            )
         factors[factor] = tensor
     alphas = _alphas(weights.metadata(path), name)
     for (network, _), factors in additions.items():
@@ -109,18 +113,19 @@ def folded(weight: torch.Tensor, network: str, name: str, loras: Iterable[tuple[
             continue
         added = _addition({factor: tensor.float() for factor, tensor in factors.items()})
         if added is None or added.numel() != weight.numel():
-            size = "factors that are missing" if added is None else f"{added.numel()} values for {weight.numel()}"
+            size = "factors are missing" if added is None else f"{added.numel()} values for {weight.numel()}"
             raise UpscalingError(
-                Code.WEIGHTS, f"the LoRA {lora.name} does not fit {name} ({size}). Take one made for these networks."
+                Code.WEIGHTS,
+                f"the LoRA {lora.name} does not fit {name} ({size}). Choose a LoRA for Stable Diffusion 1.5.",
             )
         weight = weight.float() + strength * added.reshape(weight.shape)
     return weight
 
 
 def parsed(text: str) -> tuple[tuple[str, float], ...]:
-    """The LoRAs of an input `name:strength, …` and their strengths, 1 where none stands.
+    """The names and strengths of an input `name:strength, …`; a name without a strength has 1.
 
-    Raises E_INPUT for a strength that is no finite number.
+    Raises E_INPUT for a strength that is not a finite number.
     """
     return tuple(_named(part.strip()) for part in text.split(",") if part.strip())
 
@@ -133,7 +138,7 @@ def _named(part: str) -> tuple[str, float]:
         strength = math.nan
     if not math.isfinite(strength):
         raise UpscalingError(
-            Code.INPUT, f"the strength of the LoRA {name.strip()!r} is {number.strip()!r}; take a number, such as 0.8."
+            Code.INPUT, f"loras holds {shown(part)}; write name:weight with commas between, such as detail:0.5."
         )
     return name.strip(), strength
 
@@ -147,7 +152,7 @@ def _alphas(said: Mapping[str, str], name: str) -> dict[str, float]:
     for setting, value in settings.items():
         if value and setting.endswith((".use_dora", ".use_rslora", ".alpha_pattern")):
             raise UpscalingError(
-                Code.WEIGHTS, f"the LoRA {name} is made with {setting}, which is not supported. Take another one."
+                Code.WEIGHTS, f"the LoRA {name} was made with {setting}, which is not supported. Choose another one."
             )
     ends = ".lora_alpha"
     return {key.removesuffix(ends): float(alpha) for key, alpha in settings.items() if key.endswith(ends)}

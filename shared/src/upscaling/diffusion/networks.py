@@ -37,14 +37,14 @@ _MOST_KEPT = 6 << 30  # bytes: one set of networks with a ControlNet in fp32 (5.
 
 @dataclass(frozen=True)
 class Networks:
-    """What a picture is redrawn with."""
+    """The networks that redraw a picture."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     vae: AutoencoderKL
     controlnet: ControlNetModel | None
     source: str
-    """Where the weights first came from."""
+    """Where the weights were downloaded from."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Loaded(Generic[Module]):
 
 @dataclass(frozen=True)
 class _Base:
-    """What LoRAs add to."""
+    """The networks that LoRAs change."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -74,12 +74,12 @@ class _Base:
 
 @dataclass(frozen=True)
 class Library:
-    """Gives requests their networks, and keeps those used last loaded."""
+    """Gives requests their networks, and keeps networks loaded between requests."""
 
     model: str
-    """The Cog project, as the catalogue names it."""
+    """The name of the Cog project in the catalogue."""
     baked: Path
-    """The folder where weights are looked for first."""
+    """The folder with the weights in the image; they are searched here first."""
     device: torch.device
     architecture: Architecture = STABLE_DIFFUSION_1_5
     cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
@@ -94,8 +94,8 @@ class Library:
     ) -> Networks:
         """The networks of the catalogue's names; without `vae`, the checkpoint's own.
 
-        LoRAs are added in their order, each times its strength. `dtype` is the fast type unless given. Raises E_INPUT
-        for a name that the model has not, and E_WEIGHTS where weights cannot be had or are not of these networks.
+        LoRAs are added in order, each times its strength. `dtype` is the fastest type by default. Raises E_INPUT for an
+        unknown name, and E_WEIGHTS if weights are not available or do not fit.
         """
         dtype = dtype or self.dtype
         entry = self._entry(checkpoint, "checkpoint")
@@ -113,7 +113,7 @@ class Library:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type that networks are loaded in first."""
+        """The fastest type of the device."""
         return choose_dtype(self.device)
 
     def embeddings(self) -> Embeddings:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
+from upscaling.diffusion import lora
 from upscaling.diffusion.colour_fix import COLOUR_FIXES
 from upscaling.diffusion.layout import Layout
 from upscaling.diffusion.noise import LARGEST_SEED
@@ -113,25 +113,12 @@ class Options:
     @property
     def lora_strengths(self) -> tuple[tuple[str, float], ...]:
         """The LoRAs by name, and the strength of each; raises E_INPUT for other text than `name:weight, …`."""
-        return tuple(_lora(part) for part in self.loras.split(",") if part.strip())
+        return lora.parsed(self.loras)
 
     @property
     def effective_seam_fix_denoise(self) -> float:
         """What seams are redrawn with."""
         return self.denoise if self.seam_fix_denoise == USUAL_SEAM_FIX_DENOISE else self.seam_fix_denoise
-
-
-def _lora(text: str) -> tuple[str, float]:
-    name, _, weight = text.strip().partition(":")
-    try:
-        strength = float(weight or "1")
-    except ValueError:
-        strength = math.nan
-    if not math.isfinite(strength):
-        raise UpscalingError(
-            Code.INPUT, f"loras holds {shown(text.strip())}; write name:weight with commas between, such as detail:0.5."
-        )
-    return name.strip(), strength
 
 
 def checked(options: Options) -> Options:

@@ -1,4 +1,4 @@
-"""Pictures in 8 bit RGB, which is all that the networks know, and back to what they came from."""
+"""Converts pictures to 8-bit RGB for the networks, and back to their own channels and depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which steps an upscaling network would reach the size of the canvas."""
+"""The factors by which an upscaling network would enlarge a picture to the size of the canvas."""
 
 from __future__ import annotations
 

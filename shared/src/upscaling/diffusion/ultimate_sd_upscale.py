@@ -116,7 +116,7 @@ class _Job:
             image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
         )
         image = without_hidden_colours(image)
-        # Before the picture is enlarged: what cannot be had is told at once.
+        # Before the picture is enlarged, so that missing weights are an error at once.
         img2img = self._img2img(image, size, dtype, progress) if passes else None
         started = perf_counter()
         large = self._enlarged(image, size, enlarging)

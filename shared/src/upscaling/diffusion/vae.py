@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from upscaling.diffusion.redraw import Picture
-
 SCALE = 0.18215  # of latents to the autoencoder's own (Rombach et al., High-Resolution Image Synthesis, appendix G)
 
 
@@ -16,16 +14,6 @@ def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
         return dtype
     has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_bf16 else torch.float32
-
-
-def latents_of(picture: Picture, vae: AutoencoderKL) -> torch.Tensor:
-    """The latents of a picture (8h, 8w, 3), RGB: (1, 4, h, w) in fp32."""
-    return encoded(torch.tensor(picture[None]).permute(0, 3, 1, 2) / 255, vae)
-
-
-def picture_of(latents: torch.Tensor, vae: AutoencoderKL) -> Picture:
-    """The picture of latents (1, 4, h, w): (8h, 8w, 3), RGB."""
-    return (decoded(latents, vae)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 @torch.inference_mode()

@@ -14,7 +14,7 @@ from upscaling.faces.arch.fill import fill
 from upscaling.faces.arch.parsenet import ParseNet
 from upscaling.faces.tensors import to_tensor
 from upscaling.images.image import Pixels
-from upscaling.superres.networks import convolution
+from upscaling.runtime import convolution
 
 Parts = NDArray[np.uint8]
 """(512, 512): a `Part` for each pixel."""

@@ -22,8 +22,8 @@ from upscaling.faces.arch.modulated import StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock, use_faster_blocks
 from upscaling.faces.tensors import to_pixels, to_tensor
 from upscaling.images.image import Pixels
+from upscaling.runtime import convolution
 from upscaling.runtime.memory import is_out_of_memory, release
-from upscaling.superres.networks import convolution
 
 logger = logging.getLogger(__name__)
 

@@ -1,1 +1,1 @@
-"""Device, memory, the cache of loaded models, and progress."""
+"""Device, memory, convolutions on a CPU, the cache of loaded models, and progress."""

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from upscaling.superres.networks.convolution import add_convolution
+from upscaling.runtime.convolution import add_convolution
 
 _LEAK = 0.2
 

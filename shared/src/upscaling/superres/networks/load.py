@@ -10,8 +10,9 @@ import torch
 from spandrel import ModelLoader, UnsupportedModelError
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.convolution import are_onednns, prepare
 from upscaling.runtime.footprint import footprint
-from upscaling.superres.networks import convolution, rrdb, srvgg, swinir
+from upscaling.superres.networks import rrdb, srvgg, swinir
 from upscaling.superres.networks.stage import Network, Padding, Stage
 
 
@@ -58,8 +59,8 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         architecture.rebuild(module)
     # Convolutions are fastest in channels-last, on CPUs and GPUs.
     module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if convolution.are_onednns(dtype, device):
-        convolution.prepare(module)
+    if are_onednns(dtype, device):
+        prepare(module)
     stages = architecture.stages(module)
     return Network(
         stages=stages,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from upscaling.superres.networks.convolution import add_convolution, split
+from upscaling.runtime.convolution import add_convolution, split
 from upscaling.superres.networks.stage import Stage
 
 ARCHITECTURE = "ESRGAN"  # spandrel's name for it

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from upscaling.superres.networks.convolution import OneDnnConvolution
+from upscaling.runtime.convolution import OneDnnConvolution
 from upscaling.superres.networks.stage import Stage
 
 ARCHITECTURE = "Compact"  # spandrel's name for it

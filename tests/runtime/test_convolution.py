@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from upscaling.superres.networks.convolution import OneDnnConvolution, prepare
+from upscaling.runtime.convolution import OneDnnConvolution, prepare
 
 every_dtype = pytest.mark.parametrize("dtype", handmade.CPU_TYPES, ids=str)
 _WIDE = 320  # pixels: at every such width oneDNN sums in one order
