@@ -5,9 +5,12 @@ from __future__ import annotations
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-from upscaling.diffusion.redraw import Picture
+from upscaling.diffusion import tiled_vae
+from upscaling.diffusion.crops import LATENT
 
 SCALE = 0.18215  # of latents to the autoencoder's own (Rombach et al., High-Resolution Image Synthesis, appendix G)
+
+_MOST_AT_ONCE = 1 << 21  # pixels: 5 GB in bf16 and 9 GB in fp32
 
 
 def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
@@ -18,23 +21,16 @@ def vae_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if has_bf16 else torch.float32
 
 
-def latents_of(picture: Picture, vae: AutoencoderKL) -> torch.Tensor:
-    """The latents of a picture (8h, 8w, 3), RGB: (1, 4, h, w) in fp32."""
-    return encoded(torch.tensor(picture[None]).permute(0, 3, 1, 2) / 255, vae)
-
-
-def picture_of(latents: torch.Tensor, vae: AutoencoderKL) -> Picture:
-    """The picture of latents (1, 4, h, w): (8h, 8w, 3), RGB."""
-    return (decoded(latents, vae)[0] * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-
-
 @torch.inference_mode()
 def encoded(pixels: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
     """The latents of pictures (n, 3, 8h, 8w), RGB from 0 to 1: (n, 4, h, w) in fp32.
 
     They are the mean of the distribution that the encoder gives, without noise, so that a picture always has the same.
+    A picture of more than 2 megapixels is encoded in tiles.
     """
     pictures = (pixels * 2 - 1).to(device=vae.device, dtype=vae.dtype, memory_format=torch.channels_last)
+    if _is_large(pictures, 1):
+        return torch.cat([tiled_vae.encoded(each, vae, _MOST_AT_ONCE) for each in pictures.split(1)]).float() * SCALE
     assert vae.quant_conv is not None  # other models' autoencoders have none
     mean, _ = vae.quant_conv(vae.encoder(pictures)).chunk(2, dim=1)
     return mean.float() * SCALE
@@ -42,8 +38,19 @@ def encoded(pixels: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
 
 @torch.inference_mode()
 def decoded(latents: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
-    """The pictures of latents (n, 4, h, w): (n, 3, 8h, 8w) in fp32, RGB from 0 to 1."""
+    """The pictures of latents (n, 4, h, w): (n, 3, 8h, 8w) in fp32, RGB from 0 to 1.
+
+    A picture of more than 2 megapixels is decoded in tiles.
+    """
     scaled = (latents / SCALE).to(device=vae.device, dtype=vae.dtype, memory_format=torch.channels_last)
-    assert vae.post_quant_conv is not None
-    pictures = vae.decoder(vae.post_quant_conv(scaled))
+    if _is_large(scaled, LATENT):
+        pictures = torch.cat([tiled_vae.decoded(each, vae, _MOST_AT_ONCE) for each in scaled.split(1)])
+    else:
+        assert vae.post_quant_conv is not None
+        pictures = vae.decoder(vae.post_quant_conv(scaled))
     return (pictures.float() / 2 + 0.5).clamp(0, 1)
+
+
+def _is_large(values: torch.Tensor, scale: int) -> bool:
+    """Whether values of `scale` pixels a side are of a picture that is too large for the autoencoder at once."""
+    return values.shape[2] * values.shape[3] * scale**2 > _MOST_AT_ONCE

@@ -26,7 +26,7 @@ to the states with their weights applied."""
 
 @dataclass(frozen=True)
 class Chunk:
-    """What the text encoder reads at once: start, 75 tokens, end; short ones are filled with the end."""
+    """What the text encoder reads at once: start, 75 tokens, end. Short chunks are padded with the end token."""
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]
