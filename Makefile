@@ -20,7 +20,7 @@ FOLDER := models/$(MODEL)
 
 .PHONY: help demo face-overlay modes predict serve weights pin vendor requirements schema build push test soak bench lint format clean
 .PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
-.PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint
+.PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint kubeconform check-deploy scaling
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -132,6 +132,16 @@ lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint
 # Not on the Python package index, but for a package that downloads it from GitHub while it is installed.
 actionlint: | $(VENV)/uv ## Builds actionlint with Go, for `make lint`.
 	GOBIN=$(CURDIR)/$(BIN) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT_VERSION)
+
+kubeconform: $(VENV)/tests ## Builds kubeconform with Go, for `make check-deploy`.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/kubeconform.sh $(VENV)/kubeconform $(BIN)/python
+
+check-deploy: ## Checks the manifests of deploy/ with kubeconform, after `make kubeconform`.
+	@test -x $(VENV)/kubeconform/kubeconform || { echo "kubeconform is missing: \`make kubeconform\` builds it, with Go." >&2; exit 2; }
+	@tools/check_deploy.sh $(VENV)/kubeconform
+
+scaling: ## Writes the tables of docs/scaling.md, from the measurements in benchmarks/README.md.
+	@$(PYTHON) tools/scaling.py
 
 format: $(VENV)/tests ## Formats the code.
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

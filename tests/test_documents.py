@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import licences
 import pytest
 import release
+import scaling
 import yaml
 from local_server import ROOT
 
@@ -18,13 +19,21 @@ from upscaling.weights.catalogue import catalogue
 
 PAGES = sorted(
     path
-    for place in ("*.md", "docs/*.md", "models/*/*.md", "samples/*.md", "benchmarks/*.md", ".github/*.md")
+    for place in (
+        "*.md",
+        "docs/*.md",
+        "models/*/*.md",
+        "samples/*.md",
+        "benchmarks/*.md",
+        "deploy/*.md",
+        ".github/*.md",
+    )
     for path in ROOT.glob(place)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 COMMAND = re.compile(r"(?:^|[`\s])make ((?:[\w.-]+(?:=\S+)? ?)*)", re.MULTILINE)
 # A path below the root of the repository: begins with one of its folders, and has no placeholder in it.
-NAMED = re.compile(r"`((?:models|shared|tests|tools|docs|samples|benchmarks|\.github)/[\w./-]*)`")
+NAMED = re.compile(r"`((?:models|shared|tests|tools|docs|samples|benchmarks|deploy|\.github)/[\w./-]*)`")
 MADE = re.compile(r"models/[\w-]+/(weights|vendor)/")  # by a command
 CHANGELOG = """# Changelog
 ## one
@@ -99,6 +108,18 @@ def test_contributing_names_every_check_that_ci_runs() -> None:
 
 def test_third_party_licences_are_current() -> None:
     assert (ROOT / "THIRD_PARTY.md").read_text() == licences.text(ROOT, catalogue()), "run `make licences`"
+
+
+def test_tables_of_machines_are_computed_from_the_measurements() -> None:
+    assert (ROOT / scaling.PAGE).read_text() == scaling.text(ROOT), "run `make scaling`"
+
+
+def test_machines_follow_from_seconds() -> None:
+    measured = scaling.Speed("one", "small", 3.6)
+    assert measured.hours(1_000_000) == 1000
+    assert "| 1,000,000 | `one` | small | 1,000 | 42 | 6 |" in scaling.tables([measured])
+    with pytest.raises(LookupError, match="contenders"):
+        list(scaling.speeds("nothing"))
 
 
 @pytest.mark.parametrize(
