@@ -114,8 +114,8 @@ push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes the image of a model: MODEL
 	@tools/check_cog.sh $(COG_VERSION)
 	cd $(FOLDER) && cog push $(IMAGE)
 
-test: $(VENV)/tests ## Runs all tests.
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/tests ## Runs all tests, in two processes: ARGS="tests/images -n 0" for some of them in one.
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)

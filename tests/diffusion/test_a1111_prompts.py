@@ -131,7 +131,7 @@ def test_a_comma_that_does_not_fit_moves_nothing() -> None:
 
 
 @given(st.text(alphabet="ab ()[]:1.2,\\\nBREAK", max_size=300))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_every_chunk_has_its_length_its_start_and_its_end(text: str) -> None:
     try:
         chunks = tokenize(text, {}).chunks
@@ -145,7 +145,7 @@ def test_every_chunk_has_its_length_its_start_and_its_end(text: str) -> None:
 
 
 @given(st.text(alphabet="ab c,.", max_size=60))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_both_dialects_read_plain_text_alike(text: str) -> None:
     assert tokenize(text, {}).chunks == comfyui.tokenize(text, {}).chunks
 

@@ -30,7 +30,7 @@ def redrawn(canvas: Picture, crops: Sequence[Crop], change: Callable[[Picture], 
 
 
 @given(canvases, tiles, fades)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_masks_sum_to_one_everywhere(size: Size, largest: int, fade: int) -> None:
     # What each tile adds to the canvas is its mask, less what later tiles cover of it: the sum is that of white tiles.
     crops = checkerboard(size, largest, context=fade, fade=fade)
@@ -39,7 +39,7 @@ def test_masks_sum_to_one_everywhere(size: Size, largest: int, fade: int) -> Non
 
 
 @given(canvases, tiles, fades, st.integers(0, 40))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_what_changes_nothing_leaves_every_pixel(size: Size, largest: int, fade: int, more: int) -> None:
     canvas = noise(size.height, size.width, 3)
     crops = checkerboard(size, largest, context=fade + more, fade=fade)
@@ -48,7 +48,7 @@ def test_what_changes_nothing_leaves_every_pixel(size: Size, largest: int, fade:
 
 
 @given(canvases, tiles, st.integers(0, 60))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_masks_end_before_their_crops_do(size: Size, largest: int, fade: int) -> None:
     # Otherwise a border would show where the crop ends.
     for crop in checkerboard(size, largest, context=max(fade, 1), fade=fade):

@@ -135,7 +135,7 @@ def test_gradients_of_the_seams() -> None:
 
 
 @given(canvases, any_settings)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_crops_and_masks_are_those_of_whole_canvas_masks(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))
     expected = list(plain.regions(canvas, s))
@@ -147,7 +147,6 @@ def test_crops_and_masks_are_those_of_whole_canvas_masks(canvas: tuple[int, int]
 
 
 @given(canvases, any_settings)
-@settings(deadline=None)
 def test_crops_lie_on_the_canvas_and_cover_their_mask(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))
     everything = Box(0, 0, *canvas)
@@ -159,7 +158,6 @@ def test_crops_lie_on_the_canvas_and_cover_their_mask(canvas: tuple[int, int], s
 
 
 @given(canvases, any_settings)
-@settings(deadline=None)
 def test_tiles_cover_the_canvas(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))
     seen = np.zeros((canvas[1], canvas[0]), dtype=bool)
@@ -170,7 +168,7 @@ def test_tiles_cover_the_canvas(canvas: tuple[int, int], s: plain.Settings) -> N
 
 
 @given(st.integers(0, 255))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_blending_rounds_as_pillow_does(below: int) -> None:
     over, opacity = np.mgrid[0:256, 0:256].astype(np.uint8)
     canvas = np.full((256, 256, 3), below, dtype=np.uint8)
@@ -187,7 +185,6 @@ def test_a_hint_gives_every_pixel_that_its_crop_touches() -> None:
 
 
 @given(canvases, any_settings)
-@settings(deadline=None)
 def test_waves_keep_the_order_of_crops_that_meet(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))
     made = crops(grid, s)

@@ -50,7 +50,7 @@ def test_details_of_dark_and_bright_parts_get_more_contrast() -> None:
 
 
 @given(height=st.integers(1, 400), width=st.integers(1, 40), amount=st.floats(0, 1), band=st.sampled_from([8, 64]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_bands_give_what_the_whole_does(height: int, width: int, amount: float, band: int) -> None:
     picture = noise(height, width)
     with pytest.MonkeyPatch.context() as patch:

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -134,7 +134,6 @@ def test_a_word_of_exactly_one_chunk_needs_no_second() -> None:
 
 
 @given(st.text(alphabet="ab ():1.2,\\\n", max_size=300))
-@settings(deadline=None)
 def test_every_chunk_has_its_length_its_start_and_its_end(text: str) -> None:
     for chunk in tokenize(text, {}).chunks:
         assert len(chunk.ids) == len(chunk.weights) == CHUNK + 2

@@ -93,7 +93,7 @@ def plainly_redrawn(canvas: Picture, s: plain.Settings) -> Picture:
 
 
 @given(canvases, any_settings, st.integers(1, 5))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_result_is_that_of_plain_code(size: tuple[int, int], s: plain.Settings, largest: int) -> None:
     canvas = noise(size)
     assert np.array_equal(redrawn(canvas, s, largest=largest), plainly_redrawn(canvas, s))
@@ -207,7 +207,7 @@ def test_a_cancel_ends_it_within_the_call_it_comes_in() -> None:
 
 
 @given(canvases, canvases, any_settings)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_hints_are_cut_and_resized_as_torch_does(
     size: tuple[int, int], hint_size: tuple[int, int], s: plain.Settings
 ) -> None:

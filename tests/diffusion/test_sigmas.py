@@ -79,7 +79,7 @@ def test_some_samplers_leave_out_the_level_before_zero(sampler: str) -> None:
     assert torch.equal(sigmas("normal", 10, 1, sampler), longer[[*range(10), 11]])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     schedule=st.sampled_from(sorted(SCHEDULES)),
     sampler=st.sampled_from(sorted(SAMPLERS)),

@@ -53,7 +53,7 @@ def test_latents_and_pictures_are_those_of_the_whole(kept: int, in_tiles: pytest
 
 
 @given(height=st.integers(1, 40), width=st.integers(1, 40))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_tiles_of_every_size_fit(height: int, width: int) -> None:
     assert_same(photo(height * 8, width * 8))
 

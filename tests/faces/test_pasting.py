@@ -103,7 +103,7 @@ def test_a_network_that_gives_back_what_it_got_changes_nothing_in_any_picture(sc
     assert (pasted(behind, faces, size_of(noise)) == behind).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(heights=st.lists(st.integers(1, 150), max_size=20), channels=st.sampled_from([1, 3]))
 def test_the_result_does_not_depend_on_how_rows_are_cut(heights: list[int], channels: int) -> None:
     source = cloudy(160, 120, channels)

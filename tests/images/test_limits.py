@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from images.samples import file_of, pillow, png_chunk, scene
 
@@ -121,7 +121,6 @@ def largest_scale(limits: Limits, width: int, height: int) -> float:
     return float(caught.value.message.split("that fits this picture is ")[1].split(";")[0])
 
 
-@settings(deadline=None)
 @given(width=st.integers(10, 4000), height=st.integers(10, 4000), megapixels=st.integers(1, 300))
 @example(width=204, height=153, megapixels=1)
 def test_the_scale_that_an_error_names_fits(width: int, height: int, megapixels: int) -> None:

@@ -58,7 +58,7 @@ def test_every_decoder_reads_the_same(tmp_path: Path, size: tuple[int, int], cha
         assert np.array_equal(seen.reshape(*size, -1)[..., order], samples)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(height=st.integers(1, 60), rows=st.integers(1, 60))
 def test_cuts_never_change_the_pixels(tmp_path_factory: pytest.TempPathFactory, height: int, rows: int) -> None:
     samples = noise(height, 300, 3, 8)

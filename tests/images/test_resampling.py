@@ -75,7 +75,7 @@ def test_the_result_is_pillows_in_8_bit_but_for_one_step(source: Size, target: S
     assert np.abs(resampled(pixels, target).astype(int) - np.asarray(pillow)).max() <= 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     source=st.tuples(st.integers(1, 150), st.integers(1, 40)),
     target=st.tuples(st.integers(1, 300), st.integers(1, 90)),
@@ -94,7 +94,6 @@ def test_the_bands_never_change_a_byte(
     assert np.array_equal(resampled(pixels, target, list(range(source[0]))), whole)
 
 
-@settings(deadline=None)
 @given(
     source=st.tuples(st.integers(1, 80), st.integers(1, 80)),
     target=st.tuples(st.integers(1, 200), st.integers(1, 200)),

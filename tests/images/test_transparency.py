@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from images.samples import noise
@@ -33,7 +33,6 @@ def pictures(draw: st.DrawFn) -> tuple[Pixels, Pixels]:
     return pixels, alpha
 
 
-@settings(deadline=None)
 @given(picture=pictures(), data=st.data())
 def test_hidden_colours_never_matter(picture: tuple[Pixels, Pixels], data: st.DataObject) -> None:
     pixels, alpha = picture
@@ -42,7 +41,6 @@ def test_hidden_colours_never_matter(picture: tuple[Pixels, Pixels], data: st.Da
     assert np.array_equal(fill_hidden(pixels, alpha), fill_hidden(changed, alpha))
 
 
-@settings(deadline=None)
 @given(picture=pictures())
 def test_visible_pixels_keep_their_colours(picture: tuple[Pixels, Pixels]) -> None:
     pixels, alpha = picture
@@ -54,7 +52,6 @@ def test_visible_pixels_keep_their_colours(picture: tuple[Pixels, Pixels]) -> No
     assert np.array_equal(pixels, before)
 
 
-@settings(deadline=None)
 @given(picture=pictures())
 def test_filled_colours_lie_between_the_visible_ones(picture: tuple[Pixels, Pixels]) -> None:
     pixels, alpha = picture
@@ -126,7 +123,6 @@ def solid_by_definition(alpha: Pixels, value: int, border: Border) -> NDArray[An
     return solid
 
 
-@settings(deadline=None)
 @given(picture=pictures(), scale=SCALES, border=st.sampled_from(["edge", "wrap"]), data=st.data())
 def test_solid_areas_become_exact_and_nothing_else_changes(
     picture: tuple[Pixels, Pixels], scale: int, border: Border, data: st.DataObject

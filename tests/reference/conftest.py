@@ -3,11 +3,8 @@
 import importlib.util
 import sys
 import warnings
-from collections.abc import Iterator
 from types import ModuleType
 
-import handmade
-import pytest
 from torchvision.transforms.functional import rgb_to_grayscale
 
 # basicsr takes this function from a module that torchvision has removed.
@@ -27,9 +24,3 @@ assert _k_diffusion is not None
 _package = ModuleType("k_diffusion")
 _package.__path__ = list(_k_diffusion.submodule_search_locations or [])
 sys.modules[_package.__name__] = _package
-
-
-@pytest.fixture(autouse=True, scope="package")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import handmade
 import numpy as np
 import pytest
@@ -20,12 +18,6 @@ from upscaling.superres.upscaler import Upscaler
 
 TILES = [LARGE, TileSize(24, 24), TileSize(9, 30)]
 every_tile = pytest.mark.parametrize("tile", TILES, ids=str)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 def poisoned(healthy: Network, value: float, struck: int) -> Network:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import handmade
@@ -23,12 +22,6 @@ from upscaling.superres.upscaler import Upscaler
 
 PERIODS = 5  # the picture this often in a row has one whose borders are too far away to be felt
 TILES = [LARGE, TileSize(11, 40), TileSize(9, 7)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 def seamless(name: str, dtype: torch.dtype = FP32) -> Upscaler:
@@ -67,7 +60,7 @@ def test_rolling_the_picture_rolls_the_result(name: str, dtype: torch.dtype, til
         assert np.array_equal(result, np.roll(expected, (down * scale, across * scale), axis=(0, 1)))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(-50, 50), st.integers(-50, 50), st.integers(1, 50))
 def test_any_picture_rolled_by_any_amount_rolls_the_result(
     height: int, width: int, down: int, across: int, side: int

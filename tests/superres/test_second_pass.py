@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import handmade
@@ -15,12 +14,6 @@ from upscaling.images import Image
 from upscaling.runtime.progress import Progress
 from upscaling.superres.tiling import TileSize
 from upscaling.superres.upscaler import Upscaler
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 def twice(name: str) -> Upscaler:

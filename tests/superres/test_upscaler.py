@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Barrier
@@ -27,12 +26,6 @@ STATES = {
     "srvgg": tiny.srvgg(convolutions=7),
 }
 every_network = pytest.mark.parametrize("name", STATES)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 @cache

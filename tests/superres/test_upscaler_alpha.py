@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import handmade
 import numpy as np
 import pytest
@@ -24,12 +22,6 @@ PLAIN = Upscaler(lambda dtype: handmade.enlarging(4, dtype), torch.float32)
 RANDOM = Upscaler(lambda dtype: tiny.network(handmade.vivid(tiny.srvgg()), dtype), torch.float32)
 both = pytest.mark.parametrize("upscaler", [PLAIN, RANDOM], ids=["plain", "random weights"])
 every_size = pytest.mark.parametrize("times", [4, 3, 1.7])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 def disc(hidden: str, dtype: type[np.unsignedinteger] = np.uint8) -> Image:

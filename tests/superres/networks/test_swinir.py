@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -39,12 +38,6 @@ SETTINGS = {task: random_swinir.tiny(task) for task in random_swinir.TASKS} | {
 }
 every_network = pytest.mark.parametrize("name", SETTINGS)
 every_dtype = pytest.mark.parametrize("dtype", handmade.CPU_TYPES, ids=str)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    with handmade.one_thread():
-        yield
 
 
 @cache
@@ -112,7 +105,7 @@ def test_tiled_in_fp32_is_the_whole_picture(name: str, windows: tuple[int, int])
 
 @pytest.mark.exact
 @every_dtype
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(SETTINGS)),
     st.integers(1, 6),

@@ -66,7 +66,7 @@ def test_tiled_is_the_whole_picture_as_spandrel_has_it(name: str, size: tuple[in
 
 @pytest.mark.exact
 @every_dtype
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(STATES)),
     st.integers(1, 60),
