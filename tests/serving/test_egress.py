@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Iterator
 
 import pytest
@@ -10,16 +8,19 @@ from loopback import Answer, Site, site
 
 from upscaling.serving.egress import is_global
 
-# Hooks cannot be taken out again, so these run in a process of their own.
+# Hooks cannot be taken out again, so these run in a process of their own. All are forked from one, which imports once.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["requests", "upscaling.serving.egress", "upscaling.weights.fetch"])
 SCRIPT = """
-import contextvars, socket, sys, threading
+import os, socket, threading, warnings
 import requests
 from upscaling.serving import egress
 from upscaling.errors import Code, UpscalingError
 from upscaling.weights.trusted import trusted
 
+warnings.simplefilter("error")
+os.environ.update(environment)
 egress.refuse_private_addresses()
-url = sys.argv[1]
 port = int(url.rpartition(":")[2])
 
 def refused(connect):
@@ -42,13 +43,15 @@ def inside() -> Iterator[Site]:
         yield running
 
 
-def run(script: str, *arguments: str, **environment: str) -> None:
-    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_PROXY": "*", **environment}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT + script, *arguments],
-        env=variables, capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def run(script: str, url: str, **environment: str) -> None:
+    given = {"url": url, "environment": {"NO_PROXY": "*", **environment}}
+    process = PROCESSES.Process(target=exec, args=(SCRIPT + script, given))
+    process.start()
+    try:
+        process.join(timeout=100)
+        assert process.exitcode == 0, "its traceback is on standard error"
+    finally:
+        process.kill()
 
 
 @pytest.mark.parametrize(
