@@ -8,23 +8,33 @@ from pathlib import Path
 import pytest
 import torch
 
-# oneDNN's name → what torch calls the instructions, and pytest's choice of tests: the lesser ones have none for bf16.
-_SETS = {
-    "AVX2": ("avx2", "not bfloat16"),
-    "AVX512_CORE": ("avx512_vnni", "not bfloat16"),
-    "AVX512_CORE_BF16": ("avx512_bf16", ""),
-    "AVX512_CORE_AMX": ("amx_bf16", ""),
-}
+# By type, from the fewest instructions that oneDNN has kernels of its own for to the most: oneDNN's name → torch's.
+_FP32 = {"AVX2": "avx2", "AVX512_CORE": "avx512_bw"}
+_BF16 = {"AVX512_CORE_BF16": "avx512_bf16", "AVX512_CORE_AMX": "amx_bf16"}
+_TESTS = Path(__file__).parent
 _MINUTES = 10
 
 
-@pytest.mark.parametrize("name", [name for name, (able, _) in _SETS.items() if torch.cpu.get_capabilities().get(able)])
-def test_tile_sizes_change_no_bit_with_the_instructions_of(name: str) -> None:
-    _, chosen = _SETS[name]
-    command = [sys.executable, "-m", "pytest", "-m", "exact", "-k", chosen, "-q", "-p", "no:cacheprovider"]
+def _lesser(names: dict[str, str]) -> list[str]:
+    """Those of this CPU but the last, which all other tests use."""
+    able = torch.cpu.get_capabilities()
+    return [name for name, needed in names.items() if able.get(needed)][:-1]
+
+
+def _files() -> list[Path]:
+    """Those with a test that is marked: to collect all takes longer than to run these."""
+    return [path for path in _TESTS.glob("*/**/test_*.py") if "@pytest.mark.exact" in path.read_text()]
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen"),
+    [*((name, "not bfloat16") for name in _lesser(_FP32)), *((name, "bfloat16") for name in _lesser(_BF16))],
+)
+def test_tile_sizes_change_no_bit_with_the_instructions_of(name: str, chosen: str) -> None:
+    command = [sys.executable, "-m", "pytest", "-m", "exact", "-k", chosen, "-q", "-p", "no:cacheprovider", *_files()]
     result = subprocess.run(
         command,
-        cwd=Path(__file__).parent.parent,
+        cwd=_TESTS.parent,
         env={**os.environ, "ONEDNN_MAX_CPU_ISA": name},
         capture_output=True,
         text=True,
