@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
@@ -36,17 +35,6 @@ def vivid(state: StateDict) -> StateDict:
     residual = "conv_last.weight" not in state
     gain, bias = (1.0, 0.0) if residual else (12.0, 0.5)
     return state | {f"{last}.weight": state[f"{last}.weight"] * gain, f"{last}.bias": state[f"{last}.bias"] + bias}
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Threads only wait for each other where networks are tiny."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def with_run(network: Network, index: int, changed: Callable[[Run], Run]) -> Network:

@@ -18,15 +18,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def face_cache(cache: Path) -> Path:
-    """The cache with networks for faces in it, of random weights, that see faces where pictures are bright."""
+    """The cache with small networks for faces in it, of random weights, that see faces where pictures are bright."""
     states = {
         "detection_Resnet50_Final": random_faces.bright_spots(),
         "parsing_parsenet": random_faces.parsenet(),
         "GFPGANv1.2": random_faces.small_restoreformer(2),
         "GFPGANv1.3": random_faces.small_restoreformer(3),
-        "GFPGANv1.4": random_faces.gfpgan(),
         "RestoreFormer": random_faces.small_restoreformer(4),
-        "codeformer": random_faces.codeformer(features=64, layers=1),
     }
     write_weights(states, cache)
     return cache

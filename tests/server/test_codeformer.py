@@ -12,7 +12,7 @@ import pytest
 import random_faces
 from images.samples import file_of, noise, pillow, vips
 from loopback import until
-from servers import Client, content_of, data_url, opened, picture, serving
+from servers import Client, content_of, data_url, opened, picture, serving, write_weights
 
 from upscaling.images import Image, Limits, Size, collect, decode
 from upscaling.images.resampling import resized
@@ -33,6 +33,7 @@ PHOTO = sent(FACE)
 @pytest.fixture(scope="module")
 def server(face_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed."""
+    write_weights({"codeformer": random_faces.codeformer(features=64, layers=1)}, face_cache)
     with serving(MODEL, tmp_path_factory.mktemp("codeformer"), face_cache, long={"image": sent(MANY)}) as client:
         yield client
 

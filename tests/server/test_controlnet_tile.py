@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import handmade
 import numpy as np
 import pytest
 import tiny_pipeline
@@ -64,9 +63,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed, but for the size of its networks."""
     folder = tmp_path_factory.mktemp("server")
-    # The networks sum in another order with another number of threads, and the package is asked with one.
-    fixed = {"UPSCALING_DTYPE": "float32", "OMP_NUM_THREADS": "1"}
-    with serving(MODEL, folder, cache, before=tiny_pipeline.BEFORE, **fixed) as client:
+    with serving(MODEL, folder, cache, before=tiny_pipeline.BEFORE, UPSCALING_DTYPE="float32") as client:
         yield client
 
 
@@ -81,9 +78,8 @@ def test_the_result_is_that_of_the_package(server: Client, cache: Path, monkeypa
     options = checked(replace(Options(**defaults), prompt="", seed=5))
     given, size = Image(PIXELS), Size(61, 41)
     found = np.asarray(opened(server.output(**QUICK)))
-    with handmade.one_thread():
-        done = work(options, None, tiny_pipeline.upscalers(cache, MODEL), tiny_pipeline.library(cache, MODEL))
-        expected = collect(given, size, next(done(given, size, Progress()))).pixels
+    done = work(options, None, tiny_pipeline.upscalers(cache, MODEL), tiny_pipeline.library(cache, MODEL))
+    expected = collect(given, size, next(done(given, size, Progress()))).pixels
     difference = np.abs(found.astype(int) - expected)
     assert difference.max() <= 2
     assert difference.mean() < 0.01

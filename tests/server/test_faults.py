@@ -135,17 +135,17 @@ def test_picture_too_large_for_the_memory_is_not_called_damaged(server: Client, 
     assert server.output(image=PICTURE) == expected
 
 
-def test_work_folder_that_is_gone_is_an_error_until_it_is_there_again(open_server: Client) -> None:
-    expected = open_server.output(image=PICTURE)
-    (workspace,) = open_server.temporary.glob("upscaling-*")
+def test_work_folder_that_is_gone_is_an_error_until_it_is_there_again(server: Client) -> None:
+    expected = server.output(image=PICTURE)
+    (workspace,) = server.temporary.glob("upscaling-*")
     aside = workspace.rename(workspace.with_name("aside"))
     try:
         for image in (PICTURE, "/x"):
-            assert open_server.failure(image=image).startswith("E_ENCODE: the server's work folder cannot be used ")
-        assert open_server.health() == "UNHEALTHY"
+            assert server.failure(image=image).startswith("E_ENCODE: the server's work folder cannot be used ")
+        assert server.health() == "UNHEALTHY"
     finally:
         aside.rename(workspace)
-    assert open_server.output(image=PICTURE) == expected
+    assert server.output(image=PICTURE) == expected
 
 
 @pytest.fixture(params=["refuses", "never answers"])

@@ -141,12 +141,12 @@ def test_requests_at_once_all_end_well_or_busy(server: Client) -> None:
     assert all(content_of(answer["output"]) == expected for answer in succeeded)
 
 
-def test_server_without_its_folder_is_unhealthy(open_server: Client) -> None:
-    until(lambda: open_server.health() == "READY")
-    (workspace,) = open_server.temporary.glob("upscaling-*")
+def test_server_without_its_folder_is_unhealthy(server: Client) -> None:
+    until(lambda: server.health() == "READY")
+    (workspace,) = server.temporary.glob("upscaling-*")
     aside = workspace.rename(workspace.with_name("aside"))
     try:
-        assert open_server.health() == "UNHEALTHY"
+        assert server.health() == "UNHEALTHY"
     finally:
         aside.rename(workspace)
-    assert open_server.health() == "READY"
+    assert server.health() == "READY"

@@ -54,9 +54,10 @@ def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
 
 
 @pytest.fixture(scope="module")
-def open_server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A server without its schema, so only the package checks inputs."""
-    with serving(MODEL, tmp_path_factory.mktemp("open"), cache, schema=False, UNVERIFIED_WEIGHTS="1") as client:
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A server without its schema, so only the package checks inputs, and without weights, which it must verify."""
+    folder, bare = tmp_path_factory.mktemp("open"), tmp_path_factory.mktemp("bare")
+    with serving(MODEL, folder, bare, schema=False, UNVERIFIED_WEIGHTS="0") as client:
         yield client
 
 
@@ -253,11 +254,8 @@ def test_local_paths_are_refused_unopened(request: pytest.FixtureRequest, which:
 
 
 @pytest.mark.skipif(weights.entry(UNPUBLISHED).is_verifiable, reason="`make pin` has written its checksum down")
-def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    with serving(MODEL, tmp_path_factory.mktemp("bare"), tmp_path, UNVERIFIED_WEIGHTS="0") as bare:
-        message = bare.failure(image=GREY, task_type=TaskType.DENOISE_GREY)
+def test_weights_that_cannot_be_verified_are_refused_with_what_to_do(open_server: Client) -> None:
+    message = open_server.failure(image=GREY, task_type=TaskType.DENOISE_GREY)
     assert message.startswith(f"E_WEIGHTS: no checksum has been published for {UNPUBLISHED}.pth")
     assert "UNVERIFIED_WEIGHTS=1" in message
 

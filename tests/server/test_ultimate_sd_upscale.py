@@ -8,7 +8,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import handmade
 import numpy as np
 import pytest
 import tiny_pipeline
@@ -47,17 +46,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed, but for the size of its networks."""
     folder = tmp_path_factory.mktemp("server")
-    # The networks sum in another order with another number of threads, and the package is asked with one.
-    fixed = {"UPSCALING_DTYPE": "float32", "OMP_NUM_THREADS": "1"}
-    with serving(tiny_pipeline.MODEL, folder, cache, before=tiny_pipeline.BEFORE, **fixed) as client:
+    with serving(tiny_pipeline.MODEL, folder, cache, before=tiny_pipeline.BEFORE, UPSCALING_DTYPE="float32") as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def open_server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A server without its schema, so only the package checks inputs."""
-    folder = tmp_path_factory.mktemp("open")
-    with serving(tiny_pipeline.MODEL, folder, cache, schema=False, before=tiny_pipeline.BEFORE) as client:
+    """A server without its schema, so only the package checks inputs, and with the weights of one upscaler alone."""
+    folder, bare = tmp_path_factory.mktemp("open"), tmp_path_factory.mktemp("bare")
+    (bare / "4x-UltraSharp").symlink_to(cache / "4x-UltraSharp")
+    mirror = {"UPSCALING_WEIGHTS_MIRROR": "http://127.0.0.1:9/", "UPSCALING_PRIVATE_URLS": "1"}
+    with serving(tiny_pipeline.MODEL, folder, bare, schema=False, before=tiny_pipeline.BEFORE, **mirror) as client:
         yield client
 
 
@@ -90,15 +89,14 @@ def test_results_are_those_of_the_package(
     server: Client, cache: Path, monkeypatch: pytest.MonkeyPatch, inputs: dict[str, Any]
 ) -> None:
     found = np.asarray(opened(server.output(image=PICTURE, **inputs)))
-    with handmade.one_thread():
-        difference = np.abs(found.astype(int) - computed(cache, monkeypatch, **inputs))
+    difference = np.abs(found.astype(int) - computed(cache, monkeypatch, **inputs))
     assert difference.max() <= 2
     assert difference.mean() < 0.01
 
 
 @pytest.mark.parametrize("inputs", [PORTRAIT, ONLY_UPSCALE], ids=["ultimate-portrait-upscale", "only-upscale"])
 def test_calls_of_other_hosts_run_as_the_readme_gives_them(server: Client, inputs: dict[str, Any]) -> None:
-    answer = server.predict(image=PICTURE, **inputs)
+    answer = server.predict(image=PICTURE, **inputs, **SMALL)
     assert opened(content_of(answer["output"])).size == (64, 40)
     assert answer["metrics"]["steps"] == inputs.get("steps", 20)
     readme = (ROOT / "models" / tiny_pipeline.MODEL / "README.md").read_text()
@@ -228,15 +226,9 @@ def test_values_that_are_none_are_refused_with_and_without_the_schema(
     assert open_server.failure(**(QUICK | {name: value})).startswith("E_INPUT: ")
 
 
-def test_weights_that_are_not_there_are_told_before_anything_is_computed(
-    cache: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    (tmp_path / "4x-UltraSharp").symlink_to(cache / "4x-UltraSharp")
-    folder = tmp_path_factory.mktemp("bare")
-    mirror = {"UPSCALING_WEIGHTS_MIRROR": "http://127.0.0.1:9/", "UPSCALING_PRIVATE_URLS": "1"}
-    with serving(tiny_pipeline.MODEL, folder, tmp_path, before=tiny_pipeline.BEFORE, **mirror) as bare:
-        assert bare.failure(**QUICK).startswith("E_WEIGHTS: the weights of Deliberate_v2 cannot be downloaded.")
-        assert bare.predict(**QUICK, mode_type="None")["status"] == "succeeded"
+def test_weights_that_are_not_there_are_told_before_anything_is_computed(open_server: Client) -> None:
+    assert open_server.failure(**QUICK).startswith("E_WEIGHTS: the weights of Deliberate_v2 cannot be downloaded.")
+    assert open_server.predict(**QUICK, mode_type="None")["status"] == "succeeded"
 
 
 def test_cancelling_takes_effect_and_the_next_result_is_right(server: Client) -> None:
