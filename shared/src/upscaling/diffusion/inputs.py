@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from upscaling.diffusion.noise import LARGEST_SEED
 from upscaling.errors import Code, UpscalingError
@@ -59,7 +59,7 @@ def within_limits(options: _Options, limits: InputLimits) -> _Options:
     return replace(options, **numbers, **whole_numbers, tile_size=tile_size, seed=seed)
 
 
-def _whole_within(name: str, given: object, limits: tuple[int, int], may_be_0: bool) -> int:
+def _whole_within(name: str, given: Any, limits: tuple[int, int], may_be_0: bool) -> int:
     value = whole_of_64_bits(name, given)
     if may_be_0 and value == 0:
         return 0

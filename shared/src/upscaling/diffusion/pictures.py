@@ -28,6 +28,11 @@ def in_rgb(image: Image) -> Picture:
     return picture
 
 
+def as_it_is(picture: Picture) -> Picture:
+    """The picture unchanged."""
+    return picture
+
+
 def in_mask(image: Image) -> Pillow.Image:
     """A picture as a mask: its luma in 8 bit, without alpha."""
     grey = image if image.is_grey else in_grey(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from time import perf_counter
@@ -26,7 +26,7 @@ from upscaling.diffusion.inpainting import Surroundings
 from upscaling.diffusion.masks import blend
 from upscaling.diffusion.networks import Library
 from upscaling.diffusion.noise import LARGEST_SEED
-from upscaling.diffusion.pictures import as_it_was, continued, in_rgb
+from upscaling.diffusion.pictures import as_it_is, as_it_was, continued, in_rgb
 from upscaling.diffusion.prompts import Prompt
 from upscaling.diffusion.redraw import Picture, redraw, stretched
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
@@ -110,7 +110,7 @@ class Request:
 
     The canvas is then continued to multiples of 8 pixels, so that no part is resized.
     """
-    prepared: Callable[[Picture], Picture] = field(default=lambda picture: picture)
+    prepared: Callable[[Picture], Picture] = as_it_is
     """What is done to the enlarged picture before it is redrawn."""
 
 
@@ -256,7 +256,7 @@ def _faded(only: Pillow.Image | None, opacity: int) -> Pillow.Image | None:
     if opacity == 255:
         return only
     whole = Pillow.new("L", (1, 1), 255) if only is None else only
-    return whole.point(lambda level: level * opacity / 255)
+    return whole.point([round(level * opacity / 255) for level in range(256)])
 
 
 def _over_source(only: Pillow.Image | None, changed: Picture, source: Picture) -> Picture:
