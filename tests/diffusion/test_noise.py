@@ -74,6 +74,7 @@ def test_windows_are_cut_from_noise_that_is_drawn_as_a_whole() -> None:
     windows = [(slice(0, 4), slice(2, 7)), (slice(5, 9), slice(7, 12))]
     cut = replace(noise_source(3, (9, 12), torch.device("cpu")), windows=windows)
     for _ in range(2):
-        assert torch.equal(cut.draw(), torch.cat([whole.draw()[:, :, rows, columns] for rows, columns in windows]))
+        drawn = whole.draw()
+        assert torch.equal(cut.draw(), torch.cat([drawn[:, :, rows, columns] for rows, columns in windows]))
     brownian, expected = cut.brownian(0.1, 2)(2, 1), whole.brownian(0.1, 2)(2, 1)
     assert torch.equal(brownian, torch.cat([expected[:, :, rows, columns] for rows, columns in windows]))
