@@ -30,7 +30,7 @@ class Runner(BaseRunner):
         image: Path | None = Input(
             description="Input image: PNG, JPEG, WebP, AVIF, TIFF or GIF. It is required.", default=None),
         resolution: int = Input(
-            description="Length of the result's shorter side in pixels. The aspect ratio is kept.", default=2560,
+            description="Length of the shorter side of the result in pixels. The aspect ratio is kept.", default=2560,
             choices=[2048, 2560, 4096]),
         resemblance: float = Input(
             description="Strength of the tile ControlNet, which keeps tiles close to the image, 0 to 1.",
