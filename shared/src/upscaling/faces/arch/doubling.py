@@ -64,8 +64,9 @@ def add_doubled(sums: torch.Tensor, results: torch.Tensor) -> None:
 
 
 def _places(whole: torch.Tensor, results: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    height, width = whole.shape[2] // 2, whole.shape[3] // 2
-    each = results.unflatten(1, (2, 2, -1))
+    count, channels, height, width = whole.shape
+    height, width = height // 2, width // 2
+    each = results.view(count, 2, 2, channels, height + 1, width + 1)
     for row, column in product((0, 1), (0, 1)):
         values = each[:, row, column, :, row : row + height, column : column + width]
         yield whole[:, :, row::2, column::2], values
