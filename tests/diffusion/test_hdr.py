@@ -16,10 +16,10 @@ from upscaling.diffusion.redraw import Picture
 
 
 def noise(height: int, width: int, seed: int = 0) -> Picture:
-    """Colourful noise on a slope from dark to bright."""
+    """Colourful noise on a slope from dark to bright; no pixel is white or black."""
     random = np.random.default_rng(seed)
-    slope = np.linspace(20, 235, width)[None, :, None]
-    return np.clip(random.normal(0, 20, (height, width, 3)) + slope, 0, 255).astype(np.uint8)
+    slope = np.linspace(40, 190, width)[None, :, None]
+    return np.clip(random.normal(0, 15, (height, width, 3)) + slope, 5, 235).astype(np.uint8)
 
 
 def of_opencv(picture: Picture, amount: float) -> np.ndarray:

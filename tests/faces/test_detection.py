@@ -65,7 +65,7 @@ def scaled(factor: int, pixels: Pixels) -> Pixels:
 def test_large_faces_of_large_pictures_are_found_on_the_reduced_copy(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "LARGEST_LOOK", 320)
+    monkeypatch.setattr(detection, "LARGEST_TILE", 320)
     image = Image(scaled(3, random_faces.spotted(320, 160, [(72, 48, 250)])))
     (face,) = detect(image, detector, min_face_size=40)
     np.testing.assert_allclose(face.box, np.array((60, 36, 92, 68)) * 3, atol=0.1)
@@ -74,7 +74,7 @@ def test_large_faces_of_large_pictures_are_found_on_the_reduced_copy(
 def test_faces_that_are_too_small_on_the_copy_are_found_on_the_picture(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "LARGEST_LOOK", 320)
+    monkeypatch.setattr(detection, "LARGEST_TILE", 320)
     # Reduced to a third, these spots are grey; the third lies where two tiles overlap.
     spots = [(72, 48, 245), (888, 400, 245), (312, 200, 245)]
     image = Image(random_faces.spotted(960, 480, spots))
@@ -85,25 +85,31 @@ def test_faces_that_are_too_small_on_the_copy_are_found_on_the_picture(
 def test_a_face_in_a_face_that_a_smaller_copy_showed_is_not_counted_again(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detection, "LARGEST_LOOK", 320)
+    monkeypatch.setattr(detection, "LARGEST_TILE", 320)
     image = Image(scaled(3, random_faces.spotted(320, 160, [(72, 48, 250)])))
     assert len(detect(image, detector)) == 1
 
 
-@given(length=st.integers(1, 70_000))
-def test_tiles_cover_all_and_overlap_by_what_a_small_face_needs(length: int) -> None:
-    spans = detection._spans(length)
+@given(length=st.integers(1, 70_000), overlap=st.integers(20, 160))
+def test_tiles_cover_all_overlap_by_what_a_small_face_needs_and_are_not_larger_than_needed(
+    length: int, overlap: int
+) -> None:
+    spans = detection._spans(length, overlap)
     assert spans[0][0] == 0
     assert spans[-1][1] == length
-    assert all(0 < end - start <= detection.LARGEST_LOOK for start, end in spans)
-    assert all(end - start >= 160 for (_, end), (start, _) in pairwise(spans))
+    assert all(0 < end - start <= detection.LARGEST_TILE for start, end in spans)
+    assert all(end - start >= overlap for (_, end), (start, _) in pairwise(spans))
+    assert sum(end - start for start, end in spans) < length + len(spans) * (overlap + 32)
 
 
 @given(width=st.integers(1, 40_000), height=st.integers(1, 20), least=st.floats(0, 500))
 def test_copies_grow_until_the_smallest_face_is_10_pixels_wide(width: int, height: int, least: float) -> None:
-    widths = [copy.shape[1] for copy in detection._copies(np.zeros((height, width, 1), np.uint8), least)]
+    copies = list(detection._copies(np.zeros((height, width, 1), np.uint8), least))
+    widths = [copy.shape[1] for copy, _ in copies]
     assert widths[0] == min(width, 1280)
     assert all(one < other <= one * 8 + 8 for one, other in pairwise(widths))
+    for (smaller, _), (larger, overlap) in pairwise(copies):  # twice what is 10 pixels wide in the smaller one
+        assert 20 * (larger.shape[1] - 0.5) <= overlap * (smaller.shape[1] + 0.5) <= 180 * smaller.shape[1]
     assert widths[-1] == width or max(least, 10) * (widths[-1] + 0.5) / width >= 10
 
 

@@ -7,11 +7,12 @@ import pytest
 import random_faces
 import torch
 from spandrel.architectures.GFPGAN import GFPGAN
-from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import ResnetBlock
+from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import ResnetBlock, Upsample
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces import restoration
 from upscaling.faces.arch.codebook import GivenCode, NearestCode
+from upscaling.faces.arch.doubling import DoublingConvolution
 from upscaling.faces.arch.modulated import ModulatedConvolution, StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock
 from upscaling.faces.restoration import Restorer, load_restorer, restore
@@ -187,6 +188,14 @@ def test_blocks_of_restoreformer_agree(out: int) -> None:
         torch.testing.assert_close(NormalisedBlock(theirs)(features, None), expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (1, 1), (3, 5)])
+def test_layers_that_double_agree(height: int, width: int) -> None:
+    theirs = Upsample(12, with_conv=True).eval()
+    features = torch.randn(2, 12, height, width)
+    with torch.inference_mode():
+        torch.testing.assert_close(DoublingConvolution(theirs)(features), theirs(features), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
 @pytest.mark.parametrize("made", [random_faces.gfpgan, random_faces.restoreformer, random_faces.codeformer])
 def test_no_block_of_a_network_is_forgotten(
@@ -202,7 +211,7 @@ def test_no_block_of_a_network_is_forgotten(
     monkeypatch.setattr(restoration.convolution, "prepare", seen)
     load_restorer(made(), torch.float32, CPU)
     assert "OneDnnConvolution" not in kinds
-    assert not kinds & {"ModulatedConv2d", "StyleConv", "ToRGB", "ResBlock", "ResnetBlock"}
+    assert not kinds & {"ModulatedConv2d", "StyleConv", "ToRGB", "ResBlock", "ResnetBlock", "Upsample"}
 
 
 class Codes(torch.nn.Module):

@@ -58,7 +58,8 @@ def test_the_same_faces_are_found_to_a_thousandth_of_a_pixel(name: str) -> None:
     assert len(found) == len(expected) > 1
     np.testing.assert_allclose([face.score for face in found], expected[:, 4], atol=1e-5)
     np.testing.assert_allclose([face.box for face in found], expected[:, :4], atol=1e-3)
-    np.testing.assert_allclose([face.landmarks.ravel() for face in found], expected[:, 5:], atol=1e-3)
+    # Random weights put some landmarks 800 pixels away, where the roundings of both networks differ by more.
+    np.testing.assert_allclose([face.landmarks.ravel() for face in found], expected[:, 5:], atol=1e-3, rtol=2e-6)
 
 
 def faces_of(landmarks: list[np.ndarray]) -> list[Face]:

@@ -59,7 +59,7 @@ def test_data_urls_are_read(tmp_path: Path, url: str, expected: bytes) -> None:
 def test_broken_data_urls_are_told(tmp_path: Path, url: str) -> None:
     error = refusal(Incoming(url), tmp_path)
     assert error.code is Code.INPUT
-    assert "end a whole one." in error.message
+    assert "send the complete URL." in error.message
 
 
 def test_nothing_of_a_data_url_is_kept(tmp_path: Path) -> None:

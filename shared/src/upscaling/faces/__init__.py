@@ -1,1 +1,1 @@
-"""Faces: found, aligned, restored, parsed and pasted, one module each, with all state in values."""
+"""Faces: detection, alignment, restoration, parsing and pasting, one module each, with all state in values."""

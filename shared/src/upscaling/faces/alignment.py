@@ -1,4 +1,4 @@
-"""Turns faces upright and cuts them out at 512×512 pixels, where restoration networks expect eyes and mouth."""
+"""Crops faces, upright and at 512×512 pixels, with eyes and mouth where restoration networks expect them."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ TEMPLATE = np.array(
     [[192.98138, 239.94708], [318.90277, 240.1936], [256.63416, 314.01935], [201.26117, 371.41043],
      [313.08905, 371.15118]],
 )  # fmt: skip
-"""(5, 2): where FFHQ has the landmarks in a picture of 512×512; the values are facexlib's (FaceRestoreHelper)."""
+"""(5, 2): the landmarks of FFHQ in pictures of 512×512; the values are facexlib's (FaceRestoreHelper)."""
 
 _MARGIN = 2  # pixels that bilinear interpolation may read beyond the crop
-# Pixels of the crop: beyond the picture's border its mirror image is blurred by this sigma, fully from this distance.
+# In pixels of the crop. Outside the picture, its mirror image is blurred by this sigma, fully from this distance on.
 _BEYOND_BLUR, _BEYOND_FADE = 20.0, 24.0
 
 
 def align(image: Image, faces: Sequence[Face]) -> tuple[AlignedFace, ...]:
-    """The faces cut out of the picture that they were found in; grey becomes three equal channels.
+    """Crops the faces from the picture that they were found in; grey becomes three equal channels.
 
-    Beyond the picture's border the crop shows a blur of its mirror image. Faces that give no transform, because their
-    landmarks coincide or lie outside the picture, are left out, with a line in the log.
+    Outside the picture, a crop shows a blurred mirror image. Faces whose landmarks coincide, or lie outside the
+    picture, are left out, with a warning in the log.
     """
     return tuple(_aligned(image, faces))
 
 
 def face_transform(landmarks: NDArray[np.float32]) -> Transform | None:
-    """From a picture to the crop: the rotation, uniform scale and shift that bring most landmarks to their places.
+    """The transform from a picture to the crop: the rotation, uniform scale and shift that fit the landmarks best.
 
-    The fit is OpenCV's least median of squares, as facexlib's. None where the landmarks fix none.
+    The fit is OpenCV's least median of squares, as in facexlib. None if the landmarks do not determine a transform.
     """
     found: Any = cv2.estimateAffinePartial2D(landmarks.astype(np.float64), TEMPLATE, method=cv2.LMEDS)[0]
     if found is None or not np.isfinite(found).all() or abs(np.linalg.det(found[:, :2])) < 1e-12:
@@ -54,12 +54,12 @@ def scale_of(transform: Transform) -> float:
 
 
 def applied(transform: Transform, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n, 2) points through a transform."""
+    """Transforms (n, 2) points."""
     return points @ transform[:, :2].T + transform[:, 2]
 
 
 def inverse(transform: Transform) -> Transform:
-    """The way back."""
+    """The inverse transform."""
     turned: NDArray[np.float64] = np.linalg.inv(transform[:, :2]).astype(np.float64)
     return np.column_stack([turned, -turned @ transform[:, 2]])
 
@@ -69,16 +69,16 @@ def _aligned(image: Image, faces: Sequence[Face]) -> Iterator[AlignedFace]:
         transform = face_transform(face.landmarks)
         crop = None if transform is None else _crop(image.pixels, transform)
         if transform is None or crop is None:
-            logger.warning("A face at %s is left as it is: its landmarks fit no face.", tuple(map(round, face.box)))
+            logger.warning("The face at %s is not restored: its landmarks fit no face.", tuple(map(round, face.box)))
             continue
         yield AlignedFace(face, transform, crop)
 
 
 def _crop(pixels: Pixels, transform: Transform) -> Pixels | None:
-    """The face, or None where nothing of it lies in the picture.
+    """The crop of a face, or None if no part of it lies in the picture.
 
-    Only the part of the picture around the face is given to OpenCV, whose pictures have at most 32767 columns. A face
-    that is larger than the crop is first reduced by whole numbers, by averaging: else interpolation skips pixels.
+    OpenCV gets only the region around the face, because its pictures have at most 32767 columns. A face that is larger
+    than the crop is first reduced by a whole number, by averaging. Otherwise, interpolation would skip pixels.
     """
     height, width = pixels.shape[:2]
     step = max(floor(1 / scale_of(transform)), 1)
@@ -104,10 +104,10 @@ def _crop(pixels: Pixels, transform: Transform) -> Pixels | None:
 
 
 def _blurred_beyond(crop: NDArray[Any], shown: NDArray[Any], kept: float) -> NDArray[Any]:
-    """The crop, blurred where `shown` is zero: there networks would take a mirrored eye for one of the face.
+    """The crop, blurred where `shown` is zero, so that networks take no mirrored eye for an eye of the face.
 
-    The first `kept` pixels stay, since pasting interpolates between them and those of the picture. FFHQ, which the
-    networks were trained on, is filled so too (Karras et al., A Style-Based Generator Architecture, 2019).
+    The first `kept` pixels stay sharp, because pasting interpolates between them and the picture. FFHQ, the training
+    set of the networks, is padded in the same way (Karras et al., A Style-Based Generator Architecture, 2019).
     """
     distance = cv2.distanceTransform(1 - shown, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     share = np.clip((distance - kept) / _BEYOND_FADE, 0, 1)
@@ -117,7 +117,7 @@ def _blurred_beyond(crop: NDArray[Any], shown: NDArray[Any], kept: float) -> NDA
 
 
 def _reduced(region: Pixels, step: int) -> Pixels:
-    """Averages of step × step pixels; the last row and column are repeated where some are missing."""
+    """Averages of step × step pixels; the last row and column are repeated to fill the last step."""
     if step == 1:
         return region
     height, width = region.shape[:2]

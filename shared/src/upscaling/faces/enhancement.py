@@ -1,4 +1,4 @@
-"""From a picture to the faces that are pasted into it, with what became of each."""
+"""Finds, aligns and restores the faces of a picture, and reports the outcome for each."""
 
 from __future__ import annotations
 
@@ -24,35 +24,35 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FaceNetworks:
-    """What faces need. Each is called when its network is needed, and should keep what it loaded."""
+    """Functions that give the networks for faces when they are needed. They should keep the networks loaded."""
 
     detector: Callable[[], Detector]
     parser: Callable[[], Parser]
     restorer: Callable[[torch.dtype], Restorer]
     dtype: torch.dtype
-    """The type that faces are restored in first: bfloat16 or float32."""
+    """The type in which faces are restored first: bfloat16 or float32."""
 
 
 @dataclass(frozen=True)
 class FaceOptions:
-    """What a caller may ask for."""
+    """The options of a request."""
 
     only_center_face: bool = False
     min_face_size: float = SMALLEST_FOUND
-    """Pixels of the picture, of the longer side of a face's box."""
+    """The longer side of a face's box, in pixels of the picture."""
     strength: float = 1.0
-    """0–1, from the face that is only enlarged to the restored one."""
+    """0–1, from the enlarged face to the restored one."""
     fidelity: float = 0.5
-    """0–1, from quality to likeness; for CodeFormer alone."""
+    """0–1, from quality to likeness; only for CodeFormer."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a face that was found."""
+    """What happened to a face that was found."""
 
     face: Face
     outcome: Literal["restored", "failed", "unaligned"]
-    """failed: the network made NaN or infinity of it; unaligned: its landmarks fit no face."""
+    """failed: the network gave NaN or infinity; unaligned: the landmarks fit no face."""
 
 
 def _say_nothing(_: float) -> None:
@@ -62,11 +62,11 @@ def _say_nothing(_: float) -> None:
 def enhance_faces(
     image: Image, networks: FaceNetworks, options: FaceOptions, reach: Callable[[float], object] = _say_nothing
 ) -> tuple[tuple[RestoredFace, ...], tuple[Outcome, ...]]:
-    """The faces to paste, and one outcome for each face that was found, in the same order.
+    """Returns the faces to paste, and an outcome for each face that was found, in the same order.
 
-    reach is called with the share of the faces that are done, 0–1. A picture without faces gives none of both, with a
-    line in the log. Raises E_NONFINITE if the network fails for every face, E_MEMORY if memory runs out for a single
-    face, and what `detect` raises.
+    reach is called with the share of the faces that are done, 0–1. Both results are empty for a picture without faces.
+    Raises E_NONFINITE if the network fails for every face, E_MEMORY if memory runs out for a single face, and what
+    `detect` raises.
     """
     with memory_errors_coded("the faces", "Send a smaller picture."):
         return _enhanced(image, networks, options, reach)
@@ -87,7 +87,7 @@ def _enhanced(
         raise UpscalingError(
             Code.NONFINITE,
             f"the network for faces gave NaN or infinity for all {len(aligned)} faces, in fp32 too."
-            " The weights may be damaged: remove and fetch them.",
+            " The weights may be damaged: remove them and download them again.",
         )
     return restored, tuple(_outcome(face, aligned, restored) for face in found)
 

@@ -1,7 +1,7 @@
-"""What is known of a face, step by step, as values.
+"""What is known of a face after each step, as values.
 
-All coordinates count pixels from the centre of the first one, x to the right and y down, as OpenCV does. A picture
-enlarged from w to W pixels therefore has at X what the smaller one has at (X + ½)·w/W − ½.
+Coordinates are in pixels from the centre of the first pixel, x to the right and y down, as in OpenCV. If a picture is
+enlarged from w to W pixels, X in the large one is therefore (X + ½)·w/W − ½ in the small one.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from numpy.typing import NDArray
 from upscaling.images.image import Pixels
 
 Transform = NDArray[np.float64]
-"""(2, 3): takes (x, y, 1) of a picture to (x, y) of a crop."""
+"""(2, 3): the matrix from (x, y, 1) in a picture to (x, y) in a crop."""
 Mask = NDArray[np.float32]
-"""(512, 512), 0–1: how much of the restored face is seen at each pixel of the crop."""
+"""(512, 512), 0–1: the share of the restored face at each pixel of the crop."""
 
 CROP_SIDE = 512
-"""Width and height of an aligned face, in pixels: what all restoration networks take."""
+"""Width and height of an aligned face in pixels, the input size of all restoration networks."""
 
 
 @dataclass(frozen=True)
 class Face:
-    """A face as it was detected."""
+    """A detected face."""
 
     box: tuple[float, float, float, float]
-    """Left, top, right, bottom, in pixels of the picture; may reach beyond it."""
+    """Left, top, right, bottom, in pixels of the picture; may extend beyond it."""
     score: float
-    """How sure the detector is, 0–1."""
+    """The confidence of the detector, 0–1."""
     landmarks: NDArray[np.float32]
     """(5, 2): x and y of the left eye, right eye, nose and the left and right corners of the mouth, as seen."""
 
@@ -47,13 +47,13 @@ class Face:
 
 @dataclass(frozen=True)
 class AlignedFace:
-    """A face turned upright, cut out and brought to the size that networks take."""
+    """A face cropped from the picture, upright and at the size that networks take."""
 
     face: Face
     transform: Transform
     """From the picture to the crop."""
     crop: Pixels
-    """(512, 512, 3), red, green, blue, of the picture's type."""
+    """(512, 512, 3), RGB, of the picture's type."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class RestoredFace:
 
     face: Face
     transform: Transform
-    """From the picture, before it was enlarged, to the crop."""
+    """From the picture that the face was found in to the crop."""
     restored: Pixels
-    """(side, side, 3), of the picture's type; side is 512, or more where the restored face was enlarged."""
+    """(side, side, 3), RGB, of the picture's type; side is 512, or more if the restored face was enlarged."""
     mask: Mask

@@ -1,4 +1,4 @@
-"""Which part of a face each pixel of a crop shows: skin, eyes, hair, background and so on."""
+"""Finds the part of a face that each pixel of a crop shows: skin, eyes, hair, background and so on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Parts = NDArray[np.uint8]
 
 
 class Part(IntEnum):
-    """The classes of ParseNet, of CelebAMask-HQ's; left and right as seen."""
+    """The classes of ParseNet, from CelebAMask-HQ; left and right as seen by the viewer."""
 
     BACKGROUND = 0
     SKIN = 1
@@ -59,17 +59,18 @@ def load_parser(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device:
         network = ParseNet()
     fill(network, weights, "ParseNet", torch.float32, device)
     network.fold()
-    network.to(dtype)
+    # pyright does not know the form of `to` with a memory format alone.
+    network.to(dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if convolution.are_onednns(dtype, device):
         convolution.prepare(network)
     return Parser(network, dtype, device)
 
 
 def parse(faces: Sequence[Pixels], parser: Parser) -> list[Parts]:
-    """The parts of each face, (512, 512, 3), red, green, blue."""
+    """The parts of each face; faces are (512, 512, 3), RGB."""
     parts: list[Parts] = []
     with torch.inference_mode():
-        for face in faces:  # one at a time: a batch gains nothing at this size
+        for face in faces:  # one at a time, because a batch is not faster at this size
             scores: torch.Tensor = parser.network(to_tensor(face, parser.dtype, parser.device))
             parts.append(scores[0].argmax(dim=0).to(torch.uint8).cpu().numpy())
     return parts

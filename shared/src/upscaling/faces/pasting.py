@@ -1,8 +1,7 @@
-"""Blends restored faces into the rows of the enlarged picture while they stream.
+"""Pastes restored faces onto the rows of the enlarged picture as they are computed.
 
-Pixel X of the enlarged picture lies where the smaller one has (X + ½)·w/W − ½, on each axis, as in `face`. Every value
-depends on its own place alone, so the result is the same however the rows are cut. Larger faces are pasted first:
-where two overlap, the smaller one is seen, because it is more often the nearer one or all of its own.
+Coordinates are those of `face`. Each pixel is computed from its own position only, so the result does not depend on the
+height of the bands. Larger faces are pasted first, so that a smaller face in front of a larger one is seen whole.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from upscaling.images.grey import LUMA
 from upscaling.images.image import ROWS_AT_A_TIME, Pixels, Size
 from upscaling.images.rows import Rows
 
-_DENSITY = 2  # pixels of a face per pixel of the enlarged picture, on each axis, at most
+_DENSITY = 2  # pixels of a face per pixel of the enlarged picture along each axis, at most
 
 
 def paste(rows: Rows, faces: Sequence[RestoredFace], source: Size, target: Size) -> Rows:
-    """Yields the rows of the enlarged picture with the faces in them.
+    """Yields the rows of the enlarged picture with the faces pasted onto them.
 
-    rows are consecutive and from the top, of colour and of alpha, in bands of any height; alpha is handed on. source
-    is the size of the picture that the faces were found in, target that of the rows. Grey rows get the luma of the
-    faces. Bands are not changed but copied where a face meets them.
+    rows are bands of any height, from the top to the bottom, of colour and of alpha; alpha is not changed. source is
+    the size of the picture that the faces were found in, target the size of the enlarged picture. On grey rows, the
+    luma of the faces is pasted. Bands are copied before they are changed.
     """
     placed = [_placed(face, source, target) for face in sorted(faces, key=_order)]
     top = 0
@@ -50,13 +49,13 @@ def paste(rows: Rows, faces: Sequence[RestoredFace], source: Size, target: Size)
 
 @dataclass(frozen=True)
 class _Placed:
-    """A face and where it goes."""
+    """A face and its place in the enlarged picture."""
 
     transform: Transform
     """From the enlarged picture to `pixels`."""
     pixels: Pixels
     mask: Mask
-    """As many pixels as `pixels`."""
+    """Of the same size as `pixels`."""
     left: int
     top: int
     right: int
@@ -64,17 +63,17 @@ class _Placed:
 
 
 def _order(face: RestoredFace) -> tuple[float, tuple[float, ...]]:
-    """Larger faces first; faces of one size always in the same order."""
+    """Larger faces first; faces of the same size always in the same order."""
     return scale_of(face.transform), face.face.box
 
 
 def _placed(face: RestoredFace, source: Size, target: Size) -> _Placed:
     enlarged = np.array([target.width / source.width, target.height / source.height])
-    # From the enlarged picture to the smaller one, and on to the crop.
+    # From the enlarged picture to the small one, and from there to the crop.
     shift = (1 / enlarged - 1) / 2
     transform = np.column_stack([face.transform[:, :2] / enlarged, applied(face.transform, shift[None])[0]])
-    # A face of many more pixels than its place is reduced, else interpolation skips some. Two of its pixels per pixel
-    # of the picture stay: what is interpolated from fewer is soft.
+    # A face with many more pixels than its place is reduced, because interpolation would skip pixels. It keeps two
+    # pixels per pixel of the picture, because interpolation from fewer is soft.
     wanted = min(len(face.restored), max(ceil(_DENSITY * CROP_SIDE / scale_of(transform)), 2))
     restored, mask = _resized(face.restored, wanted), _resized(face.mask, wanted)
     ratio = wanted / CROP_SIDE
@@ -97,7 +96,7 @@ def _resized(picture: NDArray[Any], side: int) -> NDArray[Any]:
 
 
 def _blend(rows: Pixels, top: int, face: _Placed) -> None:
-    """Puts a face into rows, (rows, width, channels), of which the first is row `top` of the picture."""
+    """Pastes a face onto rows, (rows, width, channels), which start at row `top` of the picture."""
     first, end = max(face.top, top), min(face.bottom, top + len(rows))
     if first >= end or face.left >= face.right:
         return
@@ -112,14 +111,14 @@ def _blend(rows: Pixels, top: int, face: _Placed) -> None:
     line, column, weight = line[seen] + first - top, column[seen] + face.left, weight[seen]
     restored = _interpolated(face.pixels, x[seen], y[seen])
     if rows.shape[2] == 1:
-        # Not a matrix product: its sums depend on how many rows it is given.
+        # Not a matrix product, whose sums depend on the number of rows.
         restored = sum(restored[:, [channel]] * np.float32(share) for channel, share in enumerate(LUMA))
     behind = rows[line, column].astype(np.float32)
     rows[line, column] = np.rint(behind + weight * (restored - behind)).astype(rows.dtype)
 
 
 def _interpolated(picture: Pixels | Mask, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[Any]:
-    """(n, channels), float32: the picture, (side, side, channels), at places between its pixels."""
+    """Values of a picture, (side, side, channels), between its pixels: (n, channels), float32."""
     side = len(picture)
     left, upper = np.minimum(x.astype(np.int64), side - 2), np.minimum(y.astype(np.int64), side - 2)
     across = (x - left)[:, None].astype(np.float32)

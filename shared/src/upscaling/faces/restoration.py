@@ -1,7 +1,7 @@
 """Restores aligned faces: GFPGAN (v1.2, v1.3, v1.4), RestoreFormer and CodeFormer, as spandrel defines them.
 
-fp32 or bf16, never fp16, whose range these networks leave. The weights of CodeFormer are for non-commercial use only
-(S-Lab License 1.0), and its definition is in spandrel-extra-arches, which is needed for nothing else.
+They run in fp32 or bf16, because they exceed the range of fp16. The weights of CodeFormer are for non-commercial use
+only (S-Lab License 1.0), and so is its definition in spandrel-extra-arches, which only CodeFormer needs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import nn
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces.arch.codebook import GivenCode, NearestCode
+from upscaling.faces.arch.doubling import DoublingConvolution
 from upscaling.faces.arch.modulated import StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock, use_faster_blocks
 from upscaling.faces.tensors import to_pixels, to_tensor
@@ -27,7 +28,8 @@ from upscaling.runtime.memory import is_out_of_memory, release
 
 logger = logging.getLogger(__name__)
 
-# On a CPU the features of more than one face leave the caches: of four, each takes 1.4 times as long.
+# On a CPU, the features of more than one face do not fit in the caches: in a batch of four, a face takes 1.4 times as
+# long.
 _BATCH_ON_CPU, _BATCH = 1, 4
 
 _CODEFORMER_KEY = "idx_pred_layer.1.weight"
@@ -38,20 +40,20 @@ class Restorer:
     """A loaded network."""
 
     run: Callable[[torch.Tensor, float], torch.Tensor]
-    """From (n, 3, 512, 512), RGB, −1 to 1, and the fidelity, which only CodeFormer looks at, to the same shape."""
+    """Maps faces, (n, 3, 512, 512), RGB, −1 to 1, and the fidelity, which only CodeFormer uses, to restored faces."""
     dtype: torch.dtype
     device: torch.device
     batch: int = 1
-    """How many faces it is given at once."""
+    """How many faces it gets at once."""
 
 
 def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.device) -> Restorer:
-    """The network that a state dict belongs to, recognised by spandrel from its keys and shapes.
+    """The network of a state dict; spandrel recognises the architecture by names and shapes.
 
-    Raises E_WEIGHTS where it is none of those that are known here, E_INPUT for fp16.
+    Raises E_WEIGHTS if the architecture is none of those above, E_INPUT for fp16.
     """
     if dtype is torch.float16:
-        raise UpscalingError(Code.INPUT, "networks for faces leave the range of float16; take bfloat16 or float32.")
+        raise UpscalingError(Code.INPUT, "networks for faces exceed the range of float16; take bfloat16 or float32.")
     try:
         descriptor = ModelLoader(registry=_registry(weights)).load_from_state_dict(dict(weights))
         prepare = _PREPARE[descriptor.architecture.id]
@@ -60,7 +62,7 @@ def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, devic
         raise UpscalingError(
             Code.WEIGHTS, f"the weights fit no network for faces ({reason}); known are {', '.join(_PREPARE)}."
         ) from error
-    # fp32 is asked for where its bits are needed; by default cuDNN's convolutions drop 13 of them.
+    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less.
     torch.backends.cudnn.allow_tf32 = False
     model: nn.Module = descriptor.model.eval().requires_grad_(False)
     run = prepare(model)
@@ -74,11 +76,11 @@ def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, devic
 def restore(
     crops: Sequence[Pixels], load: Callable[[torch.dtype], Restorer], dtype: torch.dtype, fidelity: float = 0.5
 ) -> Iterator[Pixels | None]:
-    """Yields each face restored, (512, 512, 3), of its crop's type, or None where that failed.
+    """Yields each face restored, (512, 512, 3), of the type of its crop, or None if that failed.
 
-    load gives the network in a type and should keep what it loaded. A face with NaN or infinity in it is restored
-    again in fp32; where that is not finite either it has failed, and the log says so. fidelity is 0–1, from quality to
-    likeness, and only CodeFormer looks at it.
+    load gives the network in a type and should keep it loaded. A face with NaN or infinity is restored again in fp32.
+    If the result is still not finite, the face has failed, with a warning in the log. fidelity is 0–1, from quality to
+    likeness; only CodeFormer uses it.
     """
     size = load(dtype).batch
     for first in range(0, len(crops), size):
@@ -87,12 +89,12 @@ def restore(
             if face is None and dtype is not torch.float32:
                 (face,) = _restored([crop], load(torch.float32), fidelity)
             if face is None:
-                logger.warning("A face is left as it is: the network made NaN or infinity of it, in fp32 too.")
+                logger.warning("A face is not restored: the network gave NaN or infinity, in fp32 too.")
             yield face
 
 
 def _all_or_each(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> list[Pixels | None]:
-    """As `_restored`, one face at a time where memory does not hold all of them."""
+    """As `_restored`, but one face at a time if memory runs out."""
     try:
         return _restored(crops, restorer, fidelity)
     except (RuntimeError, MemoryError) as error:
@@ -104,7 +106,7 @@ def _all_or_each(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -
 
 
 def _restored(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> list[Pixels | None]:
-    """Each face, or None where it is not finite."""
+    """Each restored face, or None if it is not finite."""
     with torch.inference_mode():
         batch = torch.cat([to_tensor(crop, restorer.dtype, restorer.device) for crop in crops])
         faces = restorer.run(batch, fidelity)
@@ -117,7 +119,7 @@ def _restored(crops: Sequence[Pixels], restorer: Restorer, fidelity: float) -> l
 def _registry(weights: Mapping[str, torch.Tensor]) -> ArchRegistry:
     if _CODEFORMER_KEY not in weights:
         return MAIN_REGISTRY
-    # Only here: models that are free for all uses do without that package.
+    # Imported here because only the model codeformer has this package.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`torch.jit.script`", DeprecationWarning)
         from spandrel_extra_arches import EXTRA_REGISTRY
@@ -127,24 +129,24 @@ def _registry(weights: Mapping[str, torch.Tensor]) -> ArchRegistry:
 
 def _gfpgan(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
     use_faster_blocks(model, {"StyleConv": StyledConvolution, "ToRGB": ToColours, "ResBlock": ResizingBlock})
-    # What follows flattens it with `view`, which takes no channels-last memory.
+    # The next layer flattens it with `view`, which does not support channels-last memory.
     model.final_conv = nn.Sequential(model.final_conv, _Contiguous())
 
     def run(crops: torch.Tensor, _: float) -> torch.Tensor:
-        # The noise in the file, not new one: else no two results are equal.
+        # With the noise in the file, because new noise would make each result different.
         return model(crops, return_rgb=False, randomize_noise=False)[0]
 
     return run
 
 
 def _restoreformer(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    use_faster_blocks(model, {"ResnetBlock": NormalisedBlock})
+    use_faster_blocks(model, {"ResnetBlock": NormalisedBlock, "Upsample": DoublingConvolution})
     model.quantize = NearestCode(model.quantize)
     return lambda crops, _: model(crops)[0]
 
 
 def _codeformer(model: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    use_faster_blocks(model, {"ResBlock": NormalisedBlock})
+    use_faster_blocks(model, {"ResBlock": NormalisedBlock, "Upsample": DoublingConvolution})
     model.quantize = GivenCode(model.quantize)
     return lambda crops, fidelity: model(crops, weight=fidelity)[0]
 

@@ -1,4 +1,4 @@
-"""Between pixels of faces and what networks take."""
+"""Conversion between pixels of faces and tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_tensor(face: Pixels, dtype: torch.dtype, device: torch.device) -> torch.T
 
 
 def to_pixels(face: torch.Tensor, like: Pixels) -> Pixels:
-    """(3, side, side), −1 to 1, as (side, side, 3) of the type of `like`; values beyond are cut off."""
+    """(3, side, side), −1 to 1, as (side, side, 3) of the type of `like`; values outside the range are clipped."""
     whole = float(np.iinfo(like.dtype).max)
     values = ((face.float().clamp(-1, 1) + 1) * (whole / 2)).round()
     return values.permute(1, 2, 0).cpu().numpy().astype(like.dtype)

@@ -1,4 +1,4 @@
-"""Pictures enlarged with the faces in them restored: GFPGAN, CodeFormer and `face_enhance` of Real-ESRGAN."""
+"""Enlarges pictures and restores the faces in them: GFPGAN, CodeFormer and `face_enhance` of Real-ESRGAN."""
 
 from upscaling.faces.enhancement import FaceOptions
 from upscaling.portraits.restorers import Restorers

@@ -26,7 +26,7 @@ class Options:
     fidelity: float = 0.5
     """0–1, from quality to likeness; the input is called `codeformer_fidelity`."""
     background_enhance: bool = True
-    """Whether a network enlarges the background, or Lanczos."""
+    """Whether a network enlarges the background; otherwise Lanczos does."""
     face_upsample: bool = True
     """Whether a network enlarges the restored faces."""
     faces: FaceOptions = field(default_factory=FaceOptions)
@@ -51,7 +51,7 @@ def work(options: Options, upscalers: Upscalers, restorers: Restorers) -> Work:
 
 
 def scale(upscale: int) -> int:
-    """The factor that the input `upscale` asks for; raises E_INPUT where it is not 1 to 10."""
+    """The factor of the input `upscale`; raises E_INPUT if it is not 1 to 10."""
     factor = whole_of_64_bits("upscale", upscale)
     if not 1 <= factor <= 10:
         raise UpscalingError(Code.INPUT, f"upscale is {factor}; take 1 to 10.")

@@ -14,7 +14,7 @@ from upscaling.superres.upscalers import Upscalers
 from upscaling.values import shown, whole_of_64_bits
 
 VERSIONS = {"v1.2": "GFPGANv1.2", "v1.3": "GFPGANv1.3", "v1.4": "GFPGANv1.4", "RestoreFormer": "RestoreFormer"}
-"""The catalogue's names of the networks for faces, by the choices of the input."""
+"""The choices of the input, and the names of the networks in the catalogue."""
 BACKGROUND = "realesr-general-x4v3"
 
 
@@ -35,6 +35,6 @@ def work(options: Options, upscalers: Upscalers, restorers: Restorers) -> Work:
         raise UpscalingError(Code.INPUT, f"version is {shown(options.version)}; take one of {', '.join(VERSIONS)}.")
     tile_side = whole_of_64_bits("tile_size", options.tile_size)
     check_tile_size(tile_side)
-    # At full strength, as the hosted model: no second network is mixed in.
+    # At full strength, as in the hosted model, so no second network is mixed in.
     background = partial(upscalers.attempts, upscalers.get(BACKGROUND, denoise_strength=1), tile_side)
     return with_faces(background, restorers, VERSIONS[options.version], options.faces)

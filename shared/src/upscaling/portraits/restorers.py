@@ -1,4 +1,4 @@
-"""The networks for faces that one model uses, which are loaded at their first use."""
+"""The networks for faces of a model, loaded at their first use."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class _Loaded(Generic[_Network]):
 
 @dataclass(frozen=True)
 class Restorers:
-    """Gives requests the networks for faces, and keeps them loaded between requests."""
+    """Loads the networks for faces, and keeps them between requests."""
 
     model: str
-    """The Cog project, as the catalogue names it."""
+    """The name of the Cog project in the catalogue."""
     baked: Path
-    """The folder where weights are looked for first."""
+    """The folder in which weights are looked for first."""
     device: torch.device
     cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
 
     def entry(self, name: str) -> weights.Entry:
-        """The restoration network of a name; raises E_INPUT where the model has none of that name."""
+        """The catalogue's entry of a restoration network; raises E_INPUT if the model has no network of this name."""
         entries = {
             entry.name: entry for entry in weights.of_model(self.model, "face") if entry.name not in (DETECTOR, PARSER)
         }
@@ -59,7 +59,7 @@ class Restorers:
         return entries[name]
 
     def networks(self, restorer: weights.Entry, image: Image) -> FaceNetworks:
-        """The networks for the faces of a picture; those of 16 bit pictures are restored in fp32."""
+        """The networks for the faces of a picture; faces of 16-bit pictures are restored in fp32."""
         dtype = torch.float32 if image.bits == 16 else self._fast_dtype()
         return FaceNetworks(
             detector=partial(self._loaded, weights.entry(DETECTOR), self._detector, torch.float32),
@@ -69,7 +69,7 @@ class Restorers:
         )
 
     def _fast_dtype(self) -> torch.dtype:
-        """The fastest type that networks for faces take: their values leave the range of fp16."""
+        """The fastest type for networks for faces, which exceed the range of fp16."""
         dtype = choose_dtype(self.device)
         if dtype is not torch.float16:
             return dtype

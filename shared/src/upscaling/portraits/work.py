@@ -1,4 +1,4 @@
-"""The work that all models with faces share: a background of any kind, and restored faces pasted onto its rows."""
+"""The work of all models with faces: an enlarged background, with restored faces pasted onto its rows."""
 
 from __future__ import annotations
 
@@ -21,25 +21,24 @@ from upscaling.runtime.progress import Progress
 from upscaling.values import number, shown, truth, whole_of_64_bits
 
 Work = Callable[[Image, Size, Progress], Iterator[Rows]]
-"""What `Server.predict` takes: the rows of the result, once or several times in wider types."""
+"""What `Server.predict` takes: yields the rows of the result, and again in wider types if a type fails."""
 
 _ENLARGED_SIDE = 2 * CROP_SIDE  # pixels of a face after `face_upsample`
 
 
 def lanczos(image: Image, size: Size, _: Progress) -> Iterator[Rows]:
-    """The work of a background that no network enlarges."""
+    """Enlarges the background by Lanczos, without a network."""
     yield resized(image, size)
 
 
 def with_faces(
     background: Work, restorers: Restorers, name: str, options: FaceOptions, enlarge: Work | None = None
 ) -> Work:
-    """The work of a background, with the faces of the picture restored and pasted onto its rows.
+    """Adds restored faces to the work of a background.
 
-    name is that of the restoration network in the catalogue. enlarge is a network's work that doubles the restored
-    faces where the result is larger than the picture. Faces are found and restored once, before the first row; the
-    metric `faces` lists them. Raises E_INPUT for an unknown name and invalid options; the work raises what
-    `enhance_faces` raises.
+    name is the restoration network's name in the catalogue. enlarge doubles the restored faces if the result is larger
+    than the picture. Faces are found and restored once, before the first row; the metric `faces` lists them. Raises
+    E_INPUT for an unknown name or invalid options; the work raises what `enhance_faces` raises.
     """
     restorer, options = restorers.entry(name), _checked(options)
 
@@ -60,7 +59,7 @@ def with_faces(
 
 
 def _checked(options: FaceOptions) -> FaceOptions:
-    """The options in their declared types; raises E_INPUT for invalid ones, by the names of the inputs."""
+    """The options in their declared types; raises E_INPUT for invalid ones, with the names of the inputs."""
     if not 0 <= number("face_strength", options.strength) <= 1:
         raise UpscalingError(Code.INPUT, f"face_strength is {shown(options.strength)}; take 0 to 1.")
     smallest = whole_of_64_bits("min_face_size", options.min_face_size)
@@ -87,7 +86,7 @@ def _listed(outcomes: Sequence[Outcome]) -> list[dict[str, object]]:
 def doubled_where_coarse(
     face: RestoredFace, enlarge: Work, source: Size, target: Size, progress: Progress
 ) -> RestoredFace:
-    """The restored face at twice its size, unless it is pasted at half its size or less, or nothing is enlarged."""
+    """The restored face, doubled if the result is enlarged and the face is pasted at more than half its size."""
     factor = (target.width * target.height / (source.width * source.height)) ** 0.5
     if factor <= 1 or scale_of(face.transform) / factor >= 2:
         return face

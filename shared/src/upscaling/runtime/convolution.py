@@ -38,17 +38,23 @@ def are_onednns(dtype: torch.dtype, device: torch.device) -> bool:
 def prepare(network: nn.Module) -> None:
     """Replaces all convolutions of a network by those of oneDNN; it must be on the CPU and in its final type.
 
-    A leaky ReLU after a convolution in an nn.Sequential becomes part of it.
+    A ReLU or leaky ReLU after a convolution in an nn.Sequential becomes part of it.
     """
     for module in list(network.modules()):
-        for (name, child), (following, activation) in pairwise([*module.named_children(), ("", None)]):
+        layers = [(name, child) for name, child in module.named_children() if type(child) is not nn.Identity]
+        for (name, child), (following, activation) in pairwise([*layers, ("", None)]):
             if type(child) is not nn.Conv2d:
                 continue
-            if not (isinstance(module, nn.Sequential) and isinstance(activation, nn.LeakyReLU)):
-                setattr(module, name, OneDnnConvolution(child))
-                continue
-            setattr(module, name, OneDnnConvolution(child, activation.negative_slope))
-            setattr(module, following, nn.Identity())
+            slope = _negative_slope(activation) if isinstance(module, nn.Sequential) else None
+            setattr(module, name, OneDnnConvolution(child, slope))
+            if slope is not None:
+                setattr(module, following, nn.Identity())
+
+
+def _negative_slope(activation: nn.Module | None) -> float | None:
+    if isinstance(activation, nn.LeakyReLU):
+        return activation.negative_slope
+    return 0.0 if isinstance(activation, nn.ReLU) else None
 
 
 def split(convolution: nn.Conv2d, inputs: int) -> tuple[nn.Conv2d, nn.Conv2d]:
@@ -77,7 +83,7 @@ class OneDnnConvolution(nn.Module):
     """
 
     def __init__(self, convolution: nn.Conv2d, negative_slope: float | None = None) -> None:
-        """Packs the weights for the instruction set of this machine; negative_slope is for a leaky ReLU."""
+        """Packs the weights for the instruction set of this machine; negative_slope is for a leaky ReLU, 0 for ReLU."""
         super().__init__()
         self._missing_inputs = max(_FEWEST_INPUTS - convolution.in_channels, 0) if convolution.groups == 1 else 0
         self._geometry = convolution.padding, convolution.stride, convolution.dilation, convolution.groups

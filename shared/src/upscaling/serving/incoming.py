@@ -93,13 +93,13 @@ def _write(path: Path, parts: Generator[bytes], most: int) -> None:
 def _from_data_url(url: str, name: str) -> Generator[bytes]:
     kind, comma, content = url.partition(",")
     if not comma:
-        raise UpscalingError(Code.INPUT, f"{name} is {shown(url)}, a data URL without a comma; send a whole one.")
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(url)}, a data URL without a comma; send the complete URL.")
     try:
         content = urllib.parse.unquote_to_bytes(content)
         yield base64.b64decode(content) if kind.endswith(";base64") else content
     except ValueError as error:
         raise UpscalingError(
-            Code.INPUT, f"{name} is a data URL whose base64 is cut off or damaged ({error}). Send a whole one."
+            Code.INPUT, f"{name} is a data URL with incomplete or invalid base64 ({error}); send the complete URL."
         ) from error
 
 

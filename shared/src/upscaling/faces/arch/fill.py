@@ -1,4 +1,4 @@
-"""Puts published weights into the networks of this folder."""
+"""Loads published weights into the networks of this folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from upscaling.errors import Code, UpscalingError
 def fill(
     network: nn.Module, weights: Mapping[str, torch.Tensor], name: str, dtype: torch.dtype, device: torch.device
 ) -> None:
-    """Makes a network that was built on the meta device ready to run, channels last.
+    """Loads weights into a network that was built on the meta device, ready to run in channels-last memory.
 
-    name is what messages call it. Raises E_WEIGHTS where the state dict is not its own.
+    name is the network's name in messages. Raises E_WEIGHTS if the state dict does not fit.
     """
     try:
         network.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise UpscalingError(Code.WEIGHTS, f"these are not the weights of {name} ({reason}).") from error
+    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less.
+    torch.backends.cudnn.allow_tf32 = False
     network.eval().requires_grad_(False)
     # pyright does not know the form of `to` with a memory format alone.
     network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

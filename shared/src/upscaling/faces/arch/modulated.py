@@ -1,8 +1,8 @@
 """StyleGAN2's modulated convolution as a plain one.
 
-Karras et al., StyleGAN2 (2020), §2.2, scale the weights by a style of the input and then to unit length, which takes
-weights of their own for each face. Scaling the input of the convolution by the style, and its output to what unit
-length would give, is the same sum in another order, and takes one set of weights for a whole batch.
+Karras et al., StyleGAN2 (2020), §2.2, scale the weights by a style and then to unit length, which takes other weights
+for each face. Here the input of the convolution is scaled by the style, and its output by the length. These are the
+same sums in another order, and a whole batch shares the weights.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-_GAIN = sqrt(2)  # of a convolution that is followed by leaky ReLU, as spandrel's StyleConv
+_GAIN = sqrt(2)  # of a convolution before a leaky ReLU, as in spandrel's StyleConv
 _LEAK = 0.2
 
 
 class ModulatedConvolution(nn.Module):
-    """Takes features (n, channels, height, width) and a style (n, style features) for each."""
+    """Takes features (n, channels, height, width) and styles (n, style features)."""
 
     energy: torch.Tensor | None
 
     def __init__(self, like: Any, gain: float = 1.0) -> None:
-        """like is spandrel's ModulatedConv2d; gain is a factor of the result where that is brought to unit length."""
+        """like is spandrel's ModulatedConv2d; gain multiplies the result if the weights are scaled to unit length."""
         super().__init__()
         self.modulation = like.modulation
         out, into, side, _ = like.weight[0].shape
         with torch.device("meta"):
             self.convolution = nn.Conv2d(into, out, side, padding=side // 2, bias=False)
         self.convolution.weight = nn.Parameter(like.weight[0], requires_grad=False)
-        # (out, into): what the square of each scale adds to the squared length of an output's weights.
+        # (out, into): the squared length of the weights, for each output and input.
         energy = self.convolution.weight.square().sum(dim=(2, 3)) if like.demodulate else None
         self.register_buffer("energy", energy)
         self._doubles = like.sample_mode == "upsample"
@@ -39,7 +39,7 @@ class ModulatedConvolution(nn.Module):
         self._gain = gain
 
     def forward(self, features: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
-        """Gives (n, out, height, width), or twice the height and width."""
+        """Returns (n, out, height, width), or twice the height and width."""
         scales: torch.Tensor = self.modulation(style)
         features = features * scales[:, :, None, None]
         if self._doubles:
@@ -61,7 +61,7 @@ class StyledConvolution(nn.Module):
         self.weight, self.bias = like.weight, like.bias
 
     def forward(self, features: torch.Tensor, style: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """As `ModulatedConvolution`; noise is (1, 1, height, width) of the result."""
+        """As `ModulatedConvolution`; noise is (1, 1, height, width), of the size of the result."""
         result = self.modulated(features, style).add_(self.weight * noise).add_(self.bias)
         return functional.leaky_relu_(result, _LEAK)
 
@@ -77,7 +77,7 @@ class ToColours(nn.Module):
         self._doubles = like.upsample
 
     def forward(self, features: torch.Tensor, style: torch.Tensor, colours: torch.Tensor | None = None) -> torch.Tensor:
-        """Gives (n, 3, height, width)."""
+        """Returns (n, 3, height, width)."""
         result = self.modulated(features, style).add_(self.bias)
         if colours is None:
             return result

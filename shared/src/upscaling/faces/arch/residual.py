@@ -1,6 +1,6 @@
-"""Residual blocks of the restoration networks, which pass over their features fewer times than spandrel's.
+"""Residual blocks that pass over their features fewer times than spandrel's and torchvision's.
 
-On a CPU with AMX convolutions take a third of a network's time; each pass over memory beside them counts.
+On a CPU with AMX, convolutions take only a third of the time. Most of the rest are passes over memory.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LEAK = 0.2
 
 
 def use_faster_blocks(model: nn.Module, blocks: dict[str, type[nn.Module]]) -> None:
-    """Replaces the modules of a model whose classes are named in `blocks`; each takes the one that it replaces."""
+    """Replaces modules by class name; each new class takes the module that it replaces."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             faster = blocks.get(type(child).__name__)
@@ -26,7 +26,7 @@ def use_faster_blocks(model: nn.Module, blocks: dict[str, type[nn.Module]]) -> N
 
 
 class NormalisedBlock(nn.Module):
-    """CodeFormer's and RestoreFormer's block: twice group normalisation, swish and convolution, added to the input."""
+    """CodeFormer's and RestoreFormer's block: group normalisation, swish and convolution, twice, and a shortcut."""
 
     def __init__(self, like: Any) -> None:
         """like is spandrel's ResBlock of CodeFormer or ResnetBlock of RestoreFormer."""
@@ -38,14 +38,14 @@ class NormalisedBlock(nn.Module):
         self.shortcut: nn.Module = next((shortcut for shortcut in shortcuts if shortcut is not None), nn.Identity())
 
     def forward(self, features: torch.Tensor, _: None = None) -> torch.Tensor:
-        """From (n, into, height, width) to (n, out, height, width); RestoreFormer gives a second value, of None."""
+        """Maps (n, into, height, width) to (n, out, height, width); RestoreFormer passes a second argument, None."""
         result = self.layers(features)
         add_convolution(result, self.shortcut, features)
         return result
 
 
 class ResizingBlock(nn.Module):
-    """GFPGAN's block: two convolutions with leaky ReLU, between which it halves or doubles, and a shortcut."""
+    """GFPGAN's block: two convolutions with leaky ReLU, with resizing between them, and a shortcut."""
 
     def __init__(self, like: Any) -> None:
         """like is spandrel's ResBlock of GFPGAN."""
@@ -56,10 +56,28 @@ class ResizingBlock(nn.Module):
         self._factor = like.scale_factor
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """From (n, into, height, width) to (n, out, factor × height, factor × width)."""
+        """Maps (n, into, height, width) to (n, out, factor × height, factor × width)."""
         result = self.second(self._resized(self.first(features)))
         add_convolution(result, self.shortcut, self._resized(features))
         return result
 
     def _resized(self, features: torch.Tensor) -> torch.Tensor:
         return functional.interpolate(features, scale_factor=self._factor, mode="bilinear", align_corners=False)
+
+
+class FoldedBottleneck(nn.Module):
+    """ResNet's block without normalisations: three convolutions with ReLU, and a shortcut. It overwrites its input."""
+
+    def __init__(self, like: Any) -> None:
+        """like is torchvision's Bottleneck, whose normalisations are folded into its convolutions."""
+        super().__init__()
+        self.first = nn.Sequential(like.conv1, nn.ReLU(inplace=True), like.conv2, nn.ReLU(inplace=True))
+        self.last = like.conv3
+        self.shortcut: nn.Module = nn.Identity() if like.downsample is None else like.downsample
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Maps (n, into, height, width) to (n, out, height, width), or to half the height and width."""
+        inner = self.first(features)
+        result = self.shortcut(features)
+        add_convolution(result, self.last, inner)
+        return functional.relu_(result)

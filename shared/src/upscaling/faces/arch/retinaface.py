@@ -1,16 +1,20 @@
-"""RetinaFace with a ResNet-50 body: finds faces and five landmarks of each.
+"""RetinaFace with a ResNet-50 body, which finds faces and five landmarks of each.
 
 Deng et al., RetinaFace (2019). Layers are named as in facexlib's `detection_Resnet50_Final.pth`.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import resnet50
+
+from upscaling.faces.arch.residual import FoldedBottleneck, use_faster_blocks
 
 STRIDES = (8, 16, 32)
 """Input pixels per cell of each of the three feature maps."""
@@ -22,7 +26,7 @@ _CHANNELS = 256
 
 
 class RetinaFace(nn.Module):
-    """Takes (n, 3, height, width), BGR, 0–255 less the means; gives what each anchor predicts.
+    """Maps pictures, (n, 3, height, width), BGR, 0–255 minus the means, to predictions for each anchor.
 
     Boxes are (n, anchors, 4), scores (n, anchors), landmarks (n, anchors, 10), all relative to the anchors. Anchors
     are ordered by feature map, row, column and size.
@@ -48,14 +52,24 @@ class RetinaFace(nn.Module):
         )
         return boxes, torch.softmax(classes, dim=-1)[..., 1], landmarks
 
+    def fold(self) -> None:
+        """Folds all normalisations into the convolutions; the network must have its weights, in fp32."""
+        for module in list(self.modules()):
+            for (name, child), (following, norm) in pairwise(list(module.named_children())):
+                if isinstance(child, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, name, fuse_conv_bn_eval(child, norm))
+                    setattr(module, following, nn.Identity())
+        use_faster_blocks(self, {"Bottleneck": FoldedBottleneck})
+
 
 class _Body(nn.Module):
-    """ResNet-50 without its classifier; gives the last three of its four feature maps."""
+    """ResNet-50 without its classifier, which returns the last three of its four feature maps."""
 
     def __init__(self) -> None:
         super().__init__()
         whole = resnet50(weights=None)
-        self.conv1, self.bn1, self.relu, self.maxpool = whole.conv1, whole.bn1, whole.relu, whole.maxpool
+        self.conv1 = _FirstConvolution(3, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1, self.relu, self.maxpool = whole.bn1, whole.relu, whole.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = whole.layer1, whole.layer2, whole.layer3, whole.layer4
 
     def forward(self, pictures: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -65,8 +79,12 @@ class _Body(nn.Module):
         return first, second, self.layer4(second)
 
 
+class _FirstConvolution(nn.Conv2d):
+    """Stays as it is in `prepare`, which would add thirteen inputs of zeros and make it three times as slow."""
+
+
 class _FeaturePyramid(nn.Module):
-    """Adds what the coarser maps know to the finer ones."""
+    """Adds the coarser feature maps to the finer ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -84,7 +102,7 @@ class _FeaturePyramid(nn.Module):
 
 
 class _ContextModule(nn.Module):
-    """Najibi et al., SSH (2017): fields of view of 3, 5 and 7 cells side by side."""
+    """Three branches with receptive fields of 3, 5 and 7 cells, as in Najibi et al., SSH (2017)."""
 
     def __init__(self) -> None:
         super().__init__()
