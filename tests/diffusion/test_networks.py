@@ -12,7 +12,6 @@ import pytest
 import tiny_diffusion
 import torch
 from safetensors.torch import save_file
-from tiny_architecture import TINY
 from torch import nn
 
 from upscaling import weights
@@ -86,7 +85,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
 
     monkeypatch.setattr(weights, "of_model", of_model)
     monkeypatch.setenv("UPSCALING_DTYPE", "float32")
-    return Library("a-model", tmp_path, CPU, TINY)
+    return Library("a-model", tmp_path, CPU)
 
 
 def store_manifest(folder: Path, entry: Entry) -> None:
@@ -189,7 +188,7 @@ def test_a_lora_of_other_networks_is_refused_by_name(library: Library) -> None:
 def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """No two sets are in memory where only one has room, and what was freed is given back."""
     whole = nbytes(UNET) + nbytes(TEXT) + nbytes(VAE)
-    small = Library("a-model", library.baked, CPU, TINY, ModelCache(whole + 1000))
+    small = Library("a-model", library.baked, CPU, cache=ModelCache(whole + 1000))
     small.get("single")
     assert small.cache.nbytes == whole
     held: list[int] = []
