@@ -18,7 +18,7 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from upscaling import weights
-from upscaling.diffusion import embeddings, lora
+from upscaling.diffusion import blocks, embeddings, lora
 from upscaling.diffusion.load import CONTROLNET, TEXT_ENCODER, UNET, VAE, Part, file_of, load, nbytes
 from upscaling.diffusion.prompts import Embeddings
 from upscaling.diffusion.vae import vae_dtype
@@ -133,6 +133,7 @@ class Library:
                 return lora.folded(tensor, network, name, read)
 
             unet = load(UNET, unet_file, dtype, self.device, partial(fold, "unet"))
+            blocks.prepare(unet)
             text_encoder = load(TEXT_ENCODER, text_file, dtype, self.device, partial(fold, "text_encoder"))
             return _Base(unet, text_encoder, source, footprint(unet, text_encoder))
 
@@ -145,6 +146,7 @@ class Library:
             file = file_of(part, entry, folder)
             self._make_room(nbytes(part.built_for(file), dtype))
             module = load(part, file, dtype, self.device)
+            blocks.prepare(module)
             return _Loaded(module, source, footprint(module))
 
         return self.cache.get((part.title, entry.name, dtype), build)
