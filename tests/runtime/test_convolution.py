@@ -48,7 +48,8 @@ def test_a_tensor_is_added_in_the_same_step(dtype: torch.dtype) -> None:
     given = addend.clone()
     for layer in (plain, OneDnnConvolution(plain)):
         result = sum_with(addend, layer, tile)
-        torch.testing.assert_close(result.float(), expected, rtol=2**-7 if dtype is torch.bfloat16 else 1e-5, atol=1e-5)
+        tolerance = 2**-7 if dtype is torch.bfloat16 else 1e-5
+        torch.testing.assert_close(result.float(), expected, rtol=tolerance, atol=tolerance)
     assert torch.equal(addend, given)
 
 

@@ -34,7 +34,7 @@ def test_the_values_are_those_of_torch(dtype: torch.dtype, shape: tuple[int, ...
 
 @every_dtype
 def test_packed_weights_take_the_place_of_the_others(dtype: torch.dtype) -> None:
-    network = nn.Sequential(layer(64, 48, True, dtype), nn.Sequential(layer(48, 32, False, dtype)))
+    network = nn.Sequential(layer(256, 512, True, dtype), nn.Sequential(layer(512, 256, False, dtype)))
     before = footprint(network)
     prepare(network)
     assert [type(module) for module in network.modules()].count(OneDnnLinear) == 2
