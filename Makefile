@@ -120,7 +120,7 @@ test: $(VENV)/tests ## Runs all tests, in two processes: ARGS="tests/images -n 0
 soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group, start, diffusion or redraw; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group, start, diffusion, redraw or tiled_redraw; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
 lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint after `make actionlint`.

@@ -3,7 +3,8 @@
 Usage: python benchmarks/diffusion.py ultimate-sd-upscale [--part steps] [--size 512] [--pairs 2] [--no-write]
 
 A part is steps (a tile's denoising steps with guidance and a ControlNet), vae (a tile to latents and back), memory
-(peak memory of loading and of both) or profile (where a step's time goes). Weights are random: they change no time.
+(peak memory of loading and of both) or profile (where the time of a step and of the autoencoder goes). Weights are
+random: they change no time. Ours is prepared as a `Library` does.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from upscaling.diffusion import blocks
 from upscaling.diffusion import load as loading
-from upscaling.diffusion.architecture import STABLE_DIFFUSION_1_5
 from upscaling.diffusion.guidance import Control, Guidance, guided
 from upscaling.diffusion.load import CONTROLNET, TEXT_ENCODER, UNET, VAE, Part
 from upscaling.diffusion.vae import decoded, encoded
@@ -44,6 +45,8 @@ _OURS, _DEFAULT = "ours", "diffusers-float32"
 _TOKENS, _WIDTH = 77, 768
 _KINDS = {
     "aten::mkldnn_convolution": "convolutions",
+    "mkldnn::_convolution_pointwise": "convolutions",
+    "mkldnn::_linear_pointwise": "linear layers",
     "aten::_scaled_dot_product_flash_attention_for_cpu": "attention",
     "aten::addmm": "linear layers",
     "aten::mm": "linear layers",
@@ -62,7 +65,7 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Set:
-    """The networks that a tile is redrawn with, in one type and layout."""
+    """The networks that a tile is redrawn with; some may be None."""
 
     unet: Any
     controlnet: Any
@@ -70,12 +73,20 @@ class Set:
 
     def changed(self, **options: Any) -> Set:
         """A copy in another type or layout."""
-        return Set(*(_copied(network).to(**options) for network in (self.unet, self.controlnet, self.vae)))
+        networks = (self.unet, self.controlnet, self.vae)
+        return Set(*(network and _copied(network).to(**options) for network in networks))
+
+    def ours(self, dtype: torch.dtype) -> Set:
+        """A copy as a `Library` gives it."""
+        made = self.changed(dtype=dtype, memory_format=torch.channels_last)
+        for network in filter(None, (made.unet, made.controlnet, made.vae)):
+            blocks.prepare(network)
+        return made
 
 
 def made(part: Part[Any]) -> Any:
     """A network of true size, with random weights in fp32 in the layout that torch gives them."""
-    network = part.built(_configuration(part)).to_empty(device="cpu")
+    network = part.built({}).to_empty(device="cpu")
     torch.manual_seed(0)
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.02)
@@ -90,15 +101,21 @@ def step_seconds(networks: Set, size: int) -> Callable[[], float]:
     return lambda: timed(lambda: denoise(latents, _SIGMA))
 
 
-def pipeline_step_seconds(networks: Set, size: int) -> Callable[[], float]:
-    """One denoising step of diffusers' pipeline: the time between two of its steps' ends."""
-    latents, hint, text = (tensor.to(networks.unet.dtype) for tensor in _inputs(size))
+def pipeline_of(networks: Set) -> StableDiffusionControlNetImg2ImgPipeline:
+    """diffusers' own pipeline; it is given prompts as the text encoder gives them."""
     pipeline = StableDiffusionControlNetImg2ImgPipeline(
         vae=networks.vae, unet=networks.unet, controlnet=networks.controlnet, text_encoder=None, tokenizer=None,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
         scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def pipeline_step_seconds(networks: Set, size: int) -> Callable[[], float]:
+    """One denoising step of diffusers' pipeline: the time between two of its steps' ends."""
+    latents, hint, text = (tensor.to(networks.unet.dtype) for tensor in _inputs(size))
+    pipeline = pipeline_of(networks)
 
     def run() -> float:
         ends: list[float] = []
@@ -122,7 +139,7 @@ def steps(size: int, pairs: int) -> str:
     theirs = Set(made(UNET), made(CONTROLNET), made(VAE))
     dtype = choose_dtype(choose_device())
     runs = {
-        _OURS: step_seconds(theirs.changed(dtype=dtype, memory_format=torch.channels_last), size),
+        _OURS: step_seconds(theirs.ours(dtype), size),
         _DEFAULT: pipeline_step_seconds(theirs, size),
     }
     if dtype is not torch.float32:
@@ -137,7 +154,7 @@ def vae(size: int, pairs: int) -> str:
     """Seconds to decode and to encode a tile."""
     theirs = made(VAE)
     dtype = choose_dtype(choose_device())
-    ours = _copied(theirs).to(dtype=dtype, memory_format=torch.channels_last)
+    ours = Set(None, None, theirs).ours(dtype).vae
     same = _copied(theirs).to(dtype=dtype)
     latents, pixels, _ = _inputs(size)
 
@@ -162,10 +179,14 @@ def memory(size: int, _: int) -> str:
         paths = {part: Path(folder) / f"{part.folder}.safetensors" for part in (UNET, CONTROLNET, VAE, TEXT_ENCODER)}
         for part, path in paths.items():
             save_file({name: torch.zeros(tensor.shape, dtype=torch.float16)
-                       for name, tensor in part.built(_configuration(part)).state_dict().items()}, path)  # fmt: skip
+                       for name, tensor in part.built({}).state_dict().items()}, path)  # fmt: skip
         reset_peak_memory()
         begun = perf_counter()
-        loaded = {part: loading.load(part, _configuration(part), path, dtype, device) for part, path in paths.items()}
+        loaded: dict[Part[Any], Any] = {}
+        for part, path in paths.items():
+            loaded[part] = loading.load(part, path, dtype, device)
+            if part is not TEXT_ENCODER:
+                blocks.prepare(loaded[part])
         took, peaks = perf_counter() - begun, {"loading": peak_memory()}
     networks = Set(loaded[UNET], loaded[CONTROLNET], loaded[VAE])
     latents, pixels, _text = _inputs(size)
@@ -185,20 +206,27 @@ def memory(size: int, _: int) -> str:
 
 
 def profiled(size: int, _: int) -> str:
-    """Where the time of our step goes."""
+    """Where the time of our step goes, and that of our autoencoder."""
     dtype = choose_dtype(choose_device())
-    fast = {"dtype": dtype, "memory_format": torch.channels_last}
-    run = step_seconds(Set(made(UNET).to(**fast), made(CONTROLNET).to(**fast), None), size)
+    networks = Set(made(UNET), made(CONTROLNET), made(VAE)).ours(dtype)
+    latents, pixels, _text = _inputs(size)
+    runs: dict[str, Callable[[], object]] = {
+        "A denoising step": step_seconds(networks, size),
+        "Decoding": lambda: decoded(latents, networks.vae),
+        "Encoding": lambda: encoded(pixels, networks.vae),
+    }
+    return "\n\n".join(_profile(name, run, f"{_name(dtype)}, a {size}×{size} tile") for name, run in runs.items())
+
+
+def _profile(name: str, run: Callable[[], object], of: str) -> str:
     run()
     with profile(activities=[ProfilerActivity.CPU]) as seen:
-        whole = run()
+        whole = timed(run)
     taken: Counter[str] = Counter()
     for event in seen.events():
         taken[_KINDS.get(event.name, event.name)] += event.self_cpu_time_total / 1e6
-    rows = [[name, f"{spent:.2f}", f"{100 * spent / whole:.0f} %"] for name, spent in taken.most_common(14)]
-    return f"One step of {whole:.2f} s in {_name(dtype)}, a {size}×{size} tile.\n\n" + table(
-        ["work", "seconds", "share"], rows
-    )
+    rows = [[kind, f"{spent:.2f}", f"{100 * spent / whole:.0f} %"] for kind, spent in taken.most_common(8)]
+    return f"{name} of {whole:.2f} s in {of}.\n\n{table(['work', 'seconds', 'share'], rows)}"
 
 
 PARTS = {"steps": steps, "vae": vae, "memory": memory, "profile": profiled}
@@ -243,10 +271,6 @@ def _ratios(spent: list[float], ours: list[float]) -> str:
 def _inputs(size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     return torch.randn(1, 4, size // 8, size // 8), torch.rand(1, 3, size, size), torch.randn(1, _TOKENS, _WIDTH)
-
-
-def _configuration(part: Part[Any]) -> Mapping[str, Any]:
-    return getattr(STABLE_DIFFUSION_1_5, part.folder)
 
 
 def _copied(network: nn.Module) -> nn.Module:

@@ -1,6 +1,6 @@
 """Tiny networks of random weights, of the classes and in the layout that Stable Diffusion 1.5 has.
 
-Each has all blocks, layers and keys of the real one; channels, heads and groups are fewer.
+Each has all blocks, layers and keys of the real one, and as many heads and groups; only channels are fewer.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-WIDTHS = (8, 16, 24, 24)
-TEXT_WIDTH = 16
+WIDTHS = (32, 64, 96, 96)
+VAE_WIDTHS = (32, 32, 64, 64)
+TEXT_WIDTH = 64
 HINT_WIDTHS = (4, 4, 8, 8)
-_GROUPS = 4
-_HEADS = 2
+_HEADS = 8
 
 
 def unet(seed: int = 0) -> UNet2DConditionModel:
-    """Predicts noise, (n, 4, h, w) from latents of that shape and states (n, tokens, 16)."""
+    """Predicts noise, (n, 4, h, w) from latents of that shape and states (n, tokens, 64)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = UNet2DConditionModel(
             sample_size=8,
             block_out_channels=WIDTHS,
-            norm_num_groups=_GROUPS,
             attention_head_dim=_HEADS,
             cross_attention_dim=TEXT_WIDTH,
         )
@@ -37,7 +36,6 @@ def controlnet(seed: int = 1) -> ControlNetModel:
         torch.manual_seed(seed)
         model = ControlNetModel(
             block_out_channels=WIDTHS,
-            norm_num_groups=_GROUPS,
             attention_head_dim=_HEADS,
             cross_attention_dim=TEXT_WIDTH,
             conditioning_embedding_out_channels=HINT_WIDTHS,
@@ -52,16 +50,15 @@ def vae(seed: int = 2) -> AutoencoderKL:
         model = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
             up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=WIDTHS,
+            block_out_channels=VAE_WIDTHS,
             layers_per_block=2,
-            norm_num_groups=_GROUPS,
             sample_size=64,
         )
         return _randomized(model)
 
 
 def text_encoder(seed: int = 3) -> CLIPTextModel:
-    """States (n, 77, 16) from tokens of CLIP's vocabulary, in 12 layers."""
+    """States (n, 77, 64) from tokens of CLIP's vocabulary, in 12 layers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         config = CLIPTextConfig(
@@ -69,7 +66,7 @@ def text_encoder(seed: int = 3) -> CLIPTextModel:
             hidden_size=TEXT_WIDTH,
             intermediate_size=2 * TEXT_WIDTH,
             num_hidden_layers=12,
-            num_attention_heads=_HEADS,
+            num_attention_heads=1,
             max_position_embeddings=77,
             hidden_act="quick_gelu",
             bos_token_id=49406,

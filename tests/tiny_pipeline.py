@@ -1,8 +1,13 @@
-"""A tiny Stable Diffusion of random weights as the files of the catalogue, and a tiny network that enlarges."""
+"""A tiny Stable Diffusion of random weights as the files of the catalogue, and a tiny network that enlarges.
+
+Every file has the name and the layout of the published one, so a server or an image with this folder loads it as it
+loads those. To write them: python tests/tiny_pipeline.py models/ultimate-sd-upscale/weights
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +17,6 @@ import tiny_diffusion
 import torch
 from handmade import vivid
 from safetensors.torch import save_file
-from tiny_architecture import TINY
 
 import tiny
 from upscaling import weights
@@ -25,14 +29,6 @@ from upscaling.weights.store import Manifest, write
 MODEL = "ultimate-sd-upscale"
 CPU = torch.device("cpu")
 TILE = TileSize(64, 64)
-BEFORE = f"""
-import sys
-sys.path.append({str(Path(__file__).parent)!r})
-import tiny_architecture
-import upscaling.diffusion.architecture
-upscaling.diffusion.architecture.STABLE_DIFFUSION_1_5 = tiny_architecture.TINY
-"""
-"""What a server runs first, so that it builds networks of the tiny sizes; all else is as it is deployed."""
 
 
 def write_weights(folder: Path, model: str = MODEL) -> None:
@@ -81,7 +77,7 @@ def _write_parts(parts: Mapping[str, tiny.StateDict], entry: weights.Entry, fold
 
 
 def library(folder: Path, model: str = MODEL) -> Library:
-    return Library(model, folder, CPU, TINY)
+    return Library(model, folder, CPU)
 
 
 def upscalers(folder: Path, model: str = MODEL) -> Upscalers:
@@ -117,3 +113,7 @@ def _lora(seed: int) -> tiny.StateDict:
         f"{key}.lora_up.weight": torch.randn(weight.shape[0], 1, generator=generator),
         f"{key}.alpha": torch.tensor(1.0),
     }
+
+
+if __name__ == "__main__":
+    write_weights(Path(sys.argv[1]), *sys.argv[2:])

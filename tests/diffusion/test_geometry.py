@@ -184,6 +184,21 @@ def test_a_hint_gives_every_pixel_that_its_crop_touches() -> None:
     assert hint_box(Box(0, 0, 40, 40), Size(40, 40), Size(7, 9)) == Box(0, 0, 7, 9)
 
 
+def plain_waves(made: list[Crop]) -> list[list[Crop]]:
+    """Each crop in the first group after all earlier crops that it meets."""
+    groups: list[int] = []
+    for number, c in enumerate(made):
+        groups.append(max((groups[i] for i in range(number) if made[i].box.meets(c.box)), default=-1) + 1)
+    return [[c for c, own in zip(made, groups, strict=True) if own == group] for group in sorted(set(groups))]
+
+
+@given(canvases, any_settings)
+@settings(deadline=None)
+def test_waves_are_those_of_the_plain_rule(canvas: tuple[int, int], s: plain.Settings) -> None:
+    made = crops(Grid(Size(*canvas), Size(s.tile_width, s.tile_height)), s)
+    assert waves(made) == plain_waves(made)
+
+
 @given(canvases, any_settings)
 def test_waves_keep_the_order_of_crops_that_meet(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,16 +12,17 @@ import ldm
 import pytest
 import tiny_diffusion
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
-from tiny_architecture import TINY
 from torch import nn
 
 from upscaling import weights
-from upscaling.diffusion import networks
+from upscaling.diffusion import blocks, networks
 from upscaling.diffusion.load import nbytes
 from upscaling.diffusion.networks import Library
 from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.cache import ModelCache
+from upscaling.runtime.footprint import footprint
 from upscaling.weights import Entry, File
 from upscaling.weights.store import Manifest
 
@@ -86,7 +88,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
 
     monkeypatch.setattr(weights, "of_model", of_model)
     monkeypatch.setenv("UPSCALING_DTYPE", "float32")
-    return Library("a-model", tmp_path, CPU, TINY)
+    return Library("a-model", tmp_path, CPU)
 
 
 def store_manifest(folder: Path, entry: Entry) -> None:
@@ -95,9 +97,25 @@ def store_manifest(folder: Path, entry: Entry) -> None:
 
 
 def assert_equal(network: nn.Module, expected: nn.Module) -> None:
-    state = network.state_dict()
-    for name, tensor in expected.state_dict().items():
-        assert torch.equal(state[name], tensor), name
+    """Apart from weights that are packed for oneDNN, which no state dict has."""
+    state, wanted = network.state_dict(), expected.state_dict()
+    common = state.keys() & wanted.keys()
+    assert len(common) > len(wanted) / 4
+    for name in common:
+        assert torch.equal(state[name], wanted[name]), name
+
+
+@torch.inference_mode()
+def first_states(unet: UNet2DConditionModel) -> torch.Tensor:
+    """What the layer gives that the LoRA changes."""
+    return unet.conv_in(torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
+
+
+def prepared_size(network: nn.Module) -> int:
+    """Bytes of a network once its weights are packed."""
+    copy = deepcopy(network)
+    blocks.prepare(copy)
+    return footprint(copy)
 
 
 def test_a_single_file_gives_all_networks(library: Library) -> None:
@@ -152,24 +170,17 @@ def test_networks_are_kept_between_requests(library: Library) -> None:
 
 
 def test_what_is_held_is_counted(library: Library) -> None:
-    found = library.get("single", controlnets=["tile"])
-    assert len(found.controlnets) == 1
-    parts = (found.unet, found.text_encoder, found.vae, found.controlnets[0])
-    held = {
-        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
-        for part in parts
-        for tensor in [*part.parameters(), *part.buffers()]
-    }
-    assert library.cache.nbytes == sum(held.values()) == sum(nbytes(part) for part in parts)
+    library.get("single", controlnets=["tile"])
+    assert library.cache.nbytes == sum(map(prepared_size, (UNET, CONTROLNET, VAE))) + nbytes(TEXT)
 
 
 def test_loras_are_folded_from_the_file_each_time(library: Library) -> None:
-    plain = UNET.state_dict()["conv_in.weight"]
-    added = library.get("single", loras=(("detail", 0.5),)).unet.state_dict()["conv_in.weight"] - plain
+    plain = first_states(UNET)
+    added = first_states(library.get("single", loras=(("detail", 0.5),)).unet) - plain
     assert added.abs().max() > 0.1
-    twice = library.get("single", loras=(("detail", -1.0),)).unet.state_dict()["conv_in.weight"]
-    torch.testing.assert_close(twice, plain - 2 * added)
-    assert_equal(library.get("single").unet, UNET)
+    twice = first_states(library.get("single", loras=(("detail", -1.0),)).unet)
+    torch.testing.assert_close(twice, plain - 2 * added, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(first_states(library.get("single").unet), plain, rtol=1e-5, atol=1e-5)
     assert library.get("single", loras=(("detail", 0.0),)).unet is library.get("single").unet
 
 
@@ -177,7 +188,8 @@ def test_requests_with_other_loras_do_not_meet(library: Library) -> None:
     plain, added = library.get("single"), library.get("single", loras=(("detail", 1.0),))
     assert plain.vae is added.vae
     assert_equal(plain.unet, UNET)
-    assert not torch.equal(added.unet.state_dict()["conv_in.weight"], UNET.state_dict()["conv_in.weight"])
+    torch.testing.assert_close(first_states(plain.unet), first_states(UNET), rtol=1e-5, atol=1e-5)
+    assert (first_states(added.unet) - first_states(plain.unet)).abs().max() > 0.1
 
 
 def test_a_lora_of_other_networks_is_refused_by_name(library: Library) -> None:
@@ -188,8 +200,8 @@ def test_a_lora_of_other_networks_is_refused_by_name(library: Library) -> None:
 
 def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """No two sets are in memory where only one has room, and what was freed is given back."""
-    whole = nbytes(UNET) + nbytes(TEXT) + nbytes(VAE)
-    small = Library("a-model", library.baked, CPU, TINY, ModelCache(whole + 1000))
+    whole = prepared_size(UNET) + nbytes(TEXT) + prepared_size(VAE)
+    small = Library("a-model", library.baked, CPU, cache=ModelCache(whole + 1000))
     small.get("single")
     assert small.cache.nbytes == whole
     held: list[int] = []
@@ -203,7 +215,7 @@ def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: 
     monkeypatch.setattr(networks, "load", watched)
     monkeypatch.setattr(networks, "give_back", lambda: given_back.append(None))
     small.get("folders")
-    assert max(held) <= whole - nbytes(UNET) - nbytes(TEXT) + nbytes(OTHER_UNET) + nbytes(TEXT)
+    assert max(held) <= whole
     assert held[0] < nbytes(UNET) + nbytes(TEXT)
     assert given_back
     assert small.cache.nbytes <= whole + 1000

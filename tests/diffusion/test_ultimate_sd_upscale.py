@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,104 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_pipeline
-import torch
+from diffusion.jobs import PICTURE, SIZE, Job
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from images.samples import noise, rgb_profile
 from numpy.typing import NDArray
 
-from upscaling.diffusion import img2img
-from upscaling.diffusion.options import Options, checked
 from upscaling.diffusion.pictures import as_it_was, in_rgb
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import SCHEDULES
-from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET, work
-from upscaling.errors import Code, UpscalingError
+from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET
 from upscaling.images import Image, Size, collect
 from upscaling.images.resampling import resample
-from upscaling.runtime.attempts import first_finite
-from upscaling.runtime.progress import Progress
 
-USUAL = Options(
-    positive_prompt="a (cat:1.2)",
-    negative_prompt="blurry",
-    upscaler="RealESRGAN_x4plus",
-    upscale_by=2,
-    use_controlnet_tile=True,
-    controlnet_strength=1,
-    seed=7,
-    steps=1,
-    cfg=8,
-    sampler_name="euler",
-    scheduler="normal",
-    denoise=0.5,
-    mode_type="Linear",
-    tile_width=64,
-    tile_height=64,
-    mask_blur=4,
-    tile_padding=16,
-    seam_fix_mode="None",
-    seam_fix_denoise=1,
-    seam_fix_width=32,
-    seam_fix_mask_blur=4,
-    seam_fix_padding=8,
-    force_uniform_tiles=True,
-    checkpoint="Deliberate_v2",
-    batch_size=0,
-    color_fix="none",
-    clip_skip=1,
-    loras="",
-    tile_size=0,
-)
-PICTURE = Image(noise(26, 45, 3))
-SIZE = Size(88, 48)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    tiny_pipeline.write_weights(folder)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("UPSCALING_DTYPE", "float32")
-    monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))  # nothing is in there
-
-
-class Job:
-    """Runs requests with networks that stay loaded, and keeps the figures of the last."""
-
-    def __init__(self, folder: Path) -> None:
-        self.library = tiny_pipeline.library(folder)
-        self.upscalers = tiny_pipeline.upscalers(folder)
-        self.progress = Progress()
-
-    def attempts(
-        self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any
-    ) -> Iterator[Any]:
-        self.progress = Progress()
-        options = checked(replace(USUAL, **changes))
-        return work(options, mask, self.upscalers, self.library)(picture, size, self.progress)
-
-    def result(self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any) -> Image:
-        attempts = self.attempts(picture, size, mask, **changes)
-        return first_finite(attempts, lambda rows: collect(picture, size, rows))
-
-    def pixels(self, **changes: Any) -> NDArray[np.uint8]:
-        return self.result(**changes).pixels
-
-
-@pytest.fixture(scope="module")
-def job(folder: Path) -> Job:
-    return Job(folder)
-
-
-def refusal(call: Callable[[], object]) -> UpscalingError:
-    with pytest.raises(UpscalingError) as raised:
-        call()
-    return raised.value
+pytestmark = pytest.mark.usefixtures("in_fp32")
 
 
 @pytest.fixture
@@ -343,161 +258,6 @@ def test_prompts_are_not_logged(
     assert caplog.messages
     said = caplog.text + "".join(capfd.readouterr())
     assert not any(word in said for word in ("secret", "unspeakable"))
-
-
-class OutOfMemory:
-    """A UNet's stand-in for a GPU whose memory ends above a number of pictures at once."""
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.asked: list[int] = []
-
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        guided = img2img.guided
-
-        def limited(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-            denoise = guided(*given)
-
-            def checked_denoise(latents: torch.Tensor, sigma: float) -> torch.Tensor:
-                self.asked.append(len(latents))
-                if len(latents) > self.most:
-                    raise torch.OutOfMemoryError("CUDA out of memory.")
-                return denoise(latents, sigma)
-
-            return checked_denoise
-
-        monkeypatch.setattr(img2img, "guided", limited)
-
-
-def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes: dict[str, Any] = {"size": Size(264, 48), "mode_type": "Chess", "batch_size": 4}
-    expected = job.pixels(**changes)
-    memory = OutOfMemory(most=2)
-    memory.install(monkeypatch)
-    found = job.pixels(**changes)
-    assert memory.asked == [3, 1, 2, 2]
-    assert job.progress.figures["retries"] == 1
-    assert np.abs(found.astype(int) - expected).max() <= 1
-    assert job.progress.share == pytest.approx(1)
-
-
-def test_a_tile_that_does_not_fit_is_an_error_that_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    OutOfMemory(most=0).install(monkeypatch)
-    error = refusal(job.pixels)
-    assert error.code is Code.MEMORY
-    assert "tile" in error.message
-
-
-def spoiled(monkeypatch: pytest.MonkeyPatch, dtypes: tuple[torch.dtype, ...]) -> None:
-    """Has the denoiser give NaN where the networks have one of these types."""
-    guided = img2img.guided
-
-    def spoiling(unet: Any, *given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        denoise = guided(unet, *given)
-        factor = torch.nan if unet.dtype in dtypes else 1.0
-        return lambda latents, sigma: denoise(latents, sigma) * factor
-
-    monkeypatch.setattr(img2img, "guided", spoiling)
-
-
-@pytest.mark.skipif(not torch.cpu.get_capabilities().get("avx512_bf16"), reason="this CPU has no bf16")
-def test_what_is_not_finite_is_computed_again_in_fp32(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = Size(40, 24)  # the picture does not grow, so no other network is asked
-    expected = job.pixels(size=size)
-    monkeypatch.setenv("UPSCALING_DTYPE", "bfloat16")
-    assert not np.array_equal(job.pixels(size=size), expected)
-    spoiled(monkeypatch, (torch.bfloat16,))
-    assert np.array_equal(job.pixels(size=size), expected)
-    figures = {name: job.progress.figures[name] for name in ("dtype", "retries", "tiles")}
-    assert figures == {"dtype": "float32", "retries": 1, "tiles": 1}
-
-
-def test_what_is_never_finite_is_no_picture(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    spoiled(monkeypatch, (torch.float32,))
-    assert refusal(job.pixels).code is Code.NONFINITE
-
-
-def test_a_cancel_comes_through_within_a_step(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cancelled(BaseException):
-        pass
-
-    steps: list[float] = []
-    guided = img2img.guided
-
-    def cancelling(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        denoise = guided(*given)
-
-        def step(latents: torch.Tensor, sigma: float) -> torch.Tensor:
-            steps.append(sigma)
-            if len(steps) == 3:
-                raise Cancelled
-            return denoise(latents, sigma)
-
-        return step
-
-    monkeypatch.setattr(img2img, "guided", cancelling)
-    with pytest.raises(Cancelled):
-        job.pixels(steps=20)
-    assert len(steps) == 3
-    monkeypatch.undo()
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"upscale_by": 4.5}, "upscale_by is 4.5; take 0.05 to 4."),
-        ({"upscale_by": 0.04}, "upscale_by is 0.04; take 0.05 to 4."),
-        ({"upscale_by": float("nan")}, "upscale_by is nan; take 0.05 to 4."),
-        ({"controlnet_strength": -0.1}, "controlnet_strength is -0.1; take 0 to 10."),
-        ({"seed": -1}, "seed is -1; take 0 to 18446744073709551615."),
-        ({"seed": 1.5}, "seed is 1.5; take a whole number."),
-        ({"steps": 0}, "steps is 0; take 1 to 10000."),
-        ({"steps": 10_001}, "steps is 10001; take 1 to 10000."),
-        ({"cfg": 101}, "cfg is 101; take 0 to 100."),
-        ({"denoise": 1.1}, "denoise is 1.1; take 0 to 1."),
-        ({"seam_fix_denoise": -1}, "seam_fix_denoise is -1; take 0 to 1."),
-        ({"tile_width": 63}, "tile_width is 63; take 64 to 8192."),
-        ({"tile_height": 8193}, "tile_height is 8193; take 64 to 8192."),
-        ({"mask_blur": 65}, "mask_blur is 65; take 0 to 64."),
-        ({"tile_padding": -1}, "tile_padding is -1; take 0 to 8192."),
-        ({"seam_fix_width": 8193}, "seam_fix_width is 8193; take 0 to 8192."),
-        ({"seam_fix_mask_blur": 65}, "seam_fix_mask_blur is 65; take 0 to 64."),
-        ({"seam_fix_padding": -1}, "seam_fix_padding is -1; take 0 to 8192."),
-        ({"batch_size": 65}, "batch_size is 65; take 0 to 64."),
-        ({"clip_skip": 13}, "clip_skip is 13; take 1 to 12."),
-        ({"tile_size": 31}, "tile_size is 31; take 0 for automatic, or 32 to 2048 pixels."),
-        ({"mode_type": "Spiral"}, "mode_type is 'Spiral'; take one of Linear, Chess, None."),
-        ({"seam_fix_mode": "none"}, "seam_fix_mode is 'none'; take one of None, Band Pass,"),
-        ({"upscaler": "Deliberate_v2"}, "upscaler is 'Deliberate_v2'; take one of 4x_NMKD-Siax_200k,"),
-        ({"color_fix": "hue"}, "color_fix is 'hue'; take one of none, wavelet, adain."),
-        ({"use_controlnet_tile": 1}, "use_controlnet_tile is 1; take true or false."),
-        ({"positive_prompt": 5}, "positive_prompt is 5; take a text."),
-        ({"negative_prompt": "a" * 100_001}, "negative_prompt has 100001 characters; take 100000 at most."),
-        ({"sampler_name": "dpmpp"}, "'dpmpp'"),
-        ({"sampler_name": "plms"}, "'plms'"),
-        ({"scheduler": "beta"}, "'beta'"),
-        ({"checkpoint": "sdxl"}, "there is no checkpoint 'sdxl'; there are Deliberate_v2,"),
-        ({"loras": "no-such-lora:1"}, "there is no lora 'no-such-lora'; there are lcm-lora-sdv1-5,"),
-        ({"loras": "lcm-lora-sdv1-5:much"}, "loras holds 'lcm-lora-sdv1-5:much'; write name:weight"),
-        ({"loras": "lcm-lora-sdv1-5:inf"}, "loras holds 'lcm-lora-sdv1-5:inf'; write name:weight"),
-        ({"positive_prompt": "embedding:nothing"}, "the prompt names the embedding 'nothing'"),
-        ({"positive_prompt": "(a:nan)"}, "weight"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_invalid_inputs_are_refused_with_their_limits(job: Job, changes: dict[str, Any], told: str) -> None:
-    # Nothing of the picture is computed before: the call itself refuses, or the first row does before it is enlarged.
-    error = refusal(lambda: next(next(job.attempts(**changes))))
-    assert error.code is Code.INPUT
-    assert told in error.message
-    assert job.progress.share == 0
-
-
-@pytest.mark.parametrize("steps", [16.0, 16])
-def test_whole_numbers_may_come_as_floats(steps: float) -> None:
-    options = checked(replace(USUAL, steps=steps, tile_width=64.0, seed=3.0))
-    assert (options.steps, options.tile_width, options.seed) == (16, 64, 3)
-    assert all(isinstance(value, int) for value in (options.steps, options.tile_width, options.seed))
 
 
 @pytest.mark.parametrize("sampler_name", SAMPLERS)

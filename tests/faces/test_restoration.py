@@ -12,10 +12,10 @@ from spandrel.architectures.RestoreFormer.__arch.restoreformer_arch import Resne
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces import restoration
 from upscaling.faces.arch.codebook import GivenCode, NearestCode
-from upscaling.faces.arch.doubling import DoublingConvolution
 from upscaling.faces.arch.modulated import ModulatedConvolution, StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock
 from upscaling.faces.restoration import Restorer, load_restorer, restore
+from upscaling.runtime.doubling import DoublingConvolution
 
 CPU = torch.device("cpu")
 

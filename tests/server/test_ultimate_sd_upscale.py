@@ -46,7 +46,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The server as it is deployed, but for the size of its networks."""
     folder = tmp_path_factory.mktemp("server")
-    with serving(tiny_pipeline.MODEL, folder, cache, before=tiny_pipeline.BEFORE, UPSCALING_DTYPE="float32") as client:
+    with serving(tiny_pipeline.MODEL, folder, cache, UPSCALING_DTYPE="float32") as client:
         yield client
 
 
@@ -56,7 +56,7 @@ def open_server(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder, bare = tmp_path_factory.mktemp("open"), tmp_path_factory.mktemp("bare")
     (bare / "4x-UltraSharp").symlink_to(cache / "4x-UltraSharp")
     mirror = {"UPSCALING_WEIGHTS_MIRROR": "http://127.0.0.1:9/", "UPSCALING_PRIVATE_URLS": "1"}
-    with serving(tiny_pipeline.MODEL, folder, bare, schema=False, before=tiny_pipeline.BEFORE, **mirror) as client:
+    with serving(tiny_pipeline.MODEL, folder, bare, schema=False, **mirror) as client:
         yield client
 
 

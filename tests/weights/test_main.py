@@ -45,10 +45,29 @@ def test_a_command_that_downloads_nothing_fails(tmp_path: Path, capsys: pytest.C
     assert "there is no network 'no-such-network'" in capsys.readouterr().err
 
 
+def test_sizes_are_told_before_the_first_download(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    (tmp_path / "4x-UltraSharp").mkdir()
+    monkeypatch.setattr(command, "put", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["ultimate-sd-upscale", str(tmp_path)])
+    first, *listed, last = capsys.readouterr().err.splitlines()
+    sizes = {name: size for name, _, size in (line.strip().partition("  ") for line in listed)}
+    assert sizes.keys() == {row.name for row in weights.of_model("ultimate-sd-upscale")} - {"4x-UltraSharp"}
+    assert sizes["RealESRGAN_x4plus"] == "67.0 MB"
+    assert sizes["more_details"] == "size not published"
+    assert 7000 < float(first.removeprefix("To download, ").removesuffix(" MB:").replace(",", "")) < 9000
+    assert 'NAMES="…"' in last
+
+
 def test_what_is_fetched_is_told_with_its_licence_and_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["real-esrgan", str(tmp_path), "codeformer", "RealESRGAN_x2plus"]) == 0
     said = capsys.readouterr().err.splitlines()
-    assert said == [
+    assert said[4:] == [
         f"{tmp_path}/codeformer  (S-Lab License 1.0, non-commercial use only, 2.5 MB)",
         f"{tmp_path}/RealESRGAN_x2plus  (BSD-3-Clause, 2.5 MB)",
         f"2 of 2 networks are in {tmp_path}.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -15,8 +15,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from upscaling import weights
-from upscaling.diffusion import layouts
-from upscaling.diffusion.architecture import Configuration
+from upscaling.diffusion import architecture, layouts
+from upscaling.diffusion.architecture import Configuration, Shapes
 from upscaling.errors import Code, UpscalingError
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -37,29 +37,37 @@ class Part(Generic[Module]):
     """What its tensors' names begin with in single files of all networks."""
     own_name: Callable[[str], str]
     """From a published name without that prefix to the network's own."""
+    configuration: Callable[[Shapes], Configuration]
+    """What it is built from, by the shapes of its tensors."""
     build: Callable[[Configuration], Module]
     unused: tuple[str, ...] = ()
     """Prefixes of published names that the network does not use."""
 
-    def built(self, configuration: Configuration) -> Module:
-        """The network on the meta device: shapes without memory."""
+    def built(self, shapes: Shapes) -> Module:
+        """The network on the meta device: shapes without memory. Without `shapes`, it has the published sizes."""
         with torch.device("meta"):
-            return self.build(configuration).eval().requires_grad_(False)
+            return self.build(self.configuration(shapes)).eval().requires_grad_(False)
+
+    def built_for(self, path: Path) -> Module:
+        """The network on the meta device, in the sizes of a safetensors file."""
+        return self.built({own: shape for own, _, shape in _tensors(self, path)})
 
 
 UNET = Part(
-    "UNet", "unet", "model.diffusion_model.", layouts.unet, lambda configuration: UNet2DConditionModel(**configuration)
-)
+    "UNet", "unet", "model.diffusion_model.", layouts.unet, architecture.unet,
+    lambda configuration: UNet2DConditionModel(**configuration),
+)  # fmt: skip
 CONTROLNET = Part(
-    "ControlNet", "controlnet", "control_model.", layouts.controlnet,
+    "ControlNet", "controlnet", "control_model.", layouts.controlnet, architecture.controlnet,
     lambda configuration: ControlNetModel(**configuration),
 )  # fmt: skip
 VAE = Part(
-    "VAE", "vae", "first_stage_model.", layouts.vae, lambda configuration: AutoencoderKL(**configuration),
+    "VAE", "vae", "first_stage_model.", layouts.vae, architecture.vae,
+    lambda configuration: AutoencoderKL(**configuration),
     unused=("loss.", "model_ema."),
 )  # fmt: skip
 TEXT_ENCODER = Part(
-    "text encoder", "text_encoder", "cond_stage_model.transformer.", layouts.text_encoder,
+    "text encoder", "text_encoder", "cond_stage_model.transformer.", layouts.text_encoder, architecture.text_encoder,
     lambda configuration: CLIPTextModel(CLIPTextConfig(**configuration)),
     unused=("embeddings.position_ids",),
 )  # fmt: skip
@@ -67,7 +75,6 @@ TEXT_ENCODER = Part(
 
 def load(
     part: Part[Module],
-    configuration: Configuration,
     path: Path,
     dtype: torch.dtype,
     device: torch.device,
@@ -75,10 +82,10 @@ def load(
 ) -> Module:
     """A network from a safetensors file, in the layout of the original code or of diffusers.
 
-    The file may hold other networks too. Convolutions are channels last. Raises E_WEIGHTS, naming the tensors, if
-    tensors are missing, unknown, or of another shape.
+    The file may hold other networks too; its shapes say how wide this one is. Convolutions are channels last. Raises
+    E_WEIGHTS, naming the tensors, if tensors are missing, unknown, or of another shape.
     """
-    module = part.built(configuration)
+    module = part.built_for(path)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     published = _published(part, wanted, path)
     state: dict[str, torch.Tensor] = {}
@@ -112,21 +119,18 @@ def nbytes(module: nn.Module, dtype: torch.dtype | None = None) -> int:
 
 def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: Path) -> dict[str, str]:
     """The published name of each of a network's tensors, in the order of the file."""
-    shapes = weights.shapes(path)
-    prefix = part.prefix if any(name.startswith(part.prefix) for name in shapes) else ""
     found: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     twice: set[str] = set()
-    for name in shapes:
-        own = part.own_name(name.removeprefix(prefix))
-        if name.startswith(prefix) and not own.startswith(part.unused):
-            twice.update({own} & found.keys())
-            found[own] = name
+    for own, name, shape in _tensors(part, path):
+        twice.update({own} & found.keys())
+        found[own], shapes[own] = name, shape
     problems = {
         "lacks": wanted.keys() - found.keys(),
         "has unknown tensors:": found.keys() - wanted.keys(),
         "has twice": twice,
         "has in another shape": {
-            own for own, name in found.items() if own in wanted and not _fits(shapes[name], wanted[own])
+            own for own, shape in shapes.items() if own in wanted and not _fits(shape, wanted[own])
         },
     }
     said = "; ".join(f"it {problem} {_listed(names)}" for problem, names in problems.items() if names)
@@ -135,6 +139,16 @@ def _published(part: Part[Module], wanted: Mapping[str, tuple[int, ...]], path: 
             Code.WEIGHTS, f"{path.parent.name}/{path.name} is not a {part.title} of the kind that is needed: {said}."
         )
     return found
+
+
+def _tensors(part: Part[Module], path: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """The tensors of a network in a file, in its order: the network's own name, the published name and the shape."""
+    shapes = weights.shapes(path)
+    prefix = part.prefix if any(name.startswith(part.prefix) for name in shapes) else ""
+    for name, shape in shapes.items():
+        own = part.own_name(name.removeprefix(prefix))
+        if name.startswith(prefix) and not own.startswith(part.unused):
+            yield own, name, shape
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:

@@ -18,14 +18,14 @@ from torch import nn
 from transformers import CLIPTextModel
 
 from upscaling import weights
-from upscaling.diffusion import embeddings, lora
-from upscaling.diffusion.architecture import STABLE_DIFFUSION_1_5, Architecture, Configuration
+from upscaling.diffusion import blocks, embeddings, lora
 from upscaling.diffusion.load import CONTROLNET, TEXT_ENCODER, UNET, VAE, Part, file_of, load, nbytes
 from upscaling.diffusion.prompts import Embeddings
 from upscaling.diffusion.vae import vae_dtype
 from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.cache import ModelCache
 from upscaling.runtime.device import choose_dtype
+from upscaling.runtime.footprint import footprint
 from upscaling.runtime.memory import give_back, release
 
 logger = logging.getLogger(__name__)
@@ -53,10 +53,7 @@ class _Loaded(Generic[Module]):
 
     module: Module
     source: str
-
-    @property
-    def nbytes(self) -> int:
-        return nbytes(self.module)
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,7 @@ class _Base:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     source: str
-
-    @property
-    def nbytes(self) -> int:
-        return nbytes(self.unet) + nbytes(self.text_encoder)
+    nbytes: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +75,6 @@ class Library:
     baked: Path
     """The folder with the weights in the image; they are searched here first."""
     device: torch.device
-    architecture: Architecture = STABLE_DIFFUSION_1_5
     cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
 
     def get(
@@ -100,13 +93,8 @@ class Library:
         dtype = dtype or self.dtype
         entry = self._entry(checkpoint, "checkpoint")
         base = self._base(entry, self._loras(loras), dtype)
-        own = self._network(
-            VAE, self.architecture.vae, entry if vae is None else self._entry(vae, "vae"), vae_dtype(dtype, self.device)
-        )
-        controls = [
-            self._network(CONTROLNET, self.architecture.controlnet, self._entry(name, "controlnet"), dtype)
-            for name in controlnets
-        ]
+        own = self._network(VAE, entry if vae is None else self._entry(vae, "vae"), vae_dtype(dtype, self.device))
+        controls = [self._network(CONTROLNET, self._entry(name, "controlnet"), dtype) for name in controlnets]
         sources = [base.source, own.source, *(control.source for control in controls)]
         modules = tuple(control.module for control in controls)
         return Networks(base.unet, base.text_encoder, own.module, modules, ", ".join(dict.fromkeys(sources)))
@@ -135,7 +123,8 @@ class Library:
     def _base(self, entry: weights.Entry, loras: tuple[tuple[weights.Entry, float], ...], dtype: torch.dtype) -> _Base:
         def build() -> _Base:
             folder, source = self._ensured(entry)
-            unet, text_encoder = UNET.built(self.architecture.unet), TEXT_ENCODER.built(self.architecture.text_encoder)
+            unet_file, text_file = file_of(UNET, entry, folder), file_of(TEXT_ENCODER, entry, folder)
+            unet, text_encoder = UNET.built_for(unet_file), TEXT_ENCODER.built_for(text_file)
             self._make_room(nbytes(unet, dtype) + nbytes(text_encoder, dtype))
             known = {"unet": lora.targets(unet), "text_encoder": lora.targets(text_encoder)}
             read = [(self._lora(added, known), strength) for added, strength in loras]
@@ -143,24 +132,22 @@ class Library:
             def fold(network: str, name: str, tensor: torch.Tensor) -> torch.Tensor:
                 return lora.folded(tensor, network, name, read)
 
-            return _Base(
-                load(UNET, self.architecture.unet, file_of(UNET, entry, folder), dtype, self.device,
-                     partial(fold, "unet")),
-                load(TEXT_ENCODER, self.architecture.text_encoder, file_of(TEXT_ENCODER, entry, folder), dtype,
-                     self.device, partial(fold, "text_encoder")),
-                source,
-            )  # fmt: skip
+            unet = load(UNET, unet_file, dtype, self.device, partial(fold, "unet"))
+            blocks.prepare(unet)
+            text_encoder = load(TEXT_ENCODER, text_file, dtype, self.device, partial(fold, "text_encoder"))
+            return _Base(unet, text_encoder, source, footprint(unet, text_encoder))
 
         names = tuple((added.name, strength) for added, strength in loras)
         return self.cache.get((entry.name, names, dtype), build)
 
-    def _network(
-        self, part: Part[Module], configuration: Configuration, entry: weights.Entry, dtype: torch.dtype
-    ) -> _Loaded[Module]:
+    def _network(self, part: Part[Module], entry: weights.Entry, dtype: torch.dtype) -> _Loaded[Module]:
         def build() -> _Loaded[Module]:
             folder, source = self._ensured(entry)
-            self._make_room(nbytes(part.built(configuration), dtype))
-            return _Loaded(load(part, configuration, file_of(part, entry, folder), dtype, self.device), source)
+            file = file_of(part, entry, folder)
+            self._make_room(nbytes(part.built_for(file), dtype))
+            module = load(part, file, dtype, self.device)
+            blocks.prepare(module)
+            return _Loaded(module, source, footprint(module))
 
         return self.cache.get((part.title, entry.name, dtype), build)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
+
+import numpy as np
 
 from upscaling.diffusion.crops import Crop
 
@@ -13,13 +15,23 @@ def waves(crops: Sequence[Crop]) -> list[list[Crop]]:
 
     Each crop comes in the first group after all earlier crops that it meets, so every crop sees the same pixels as
     if they were redrawn in the order given. Padding makes diagonal neighbours meet, so the white fields of a chess
-    board are no group as a whole: a row of them is, beside the black row before it.
+    board are no group as a whole: a row of them is, beside the black row before it. The time it takes grows with the
+    number of tiles of a grid, not with its square.
     """
-    groups: list[int] = []
-    for number, crop in enumerate(crops):
-        before = (groups[i] for i in range(number) if crops[i].box.meets(crop.box))
-        groups.append(max(before, default=-1) + 1)
-    return [[crops[i] for i in range(len(crops)) if groups[i] == group] for group in range(max(groups, default=-1) + 1)]
+    # The edges of all crops cut the canvas into cells: two crops meet if they have a cell in common.
+    columns = _numbered(edge for crop in crops for edge in (crop.box.left, crop.box.right))
+    rows = _numbered(edge for crop in crops for edge in (crop.box.top, crop.box.bottom))
+    latest = np.full((len(rows), len(columns)), -1)  # the group that redraws a cell last
+    groups: list[list[Crop]] = []
+    for crop in crops:
+        box = crop.box
+        cells = latest[rows[box.top] : rows[box.bottom], columns[box.left] : columns[box.right]]
+        group = int(cells.max()) + 1
+        cells[:] = group
+        if group == len(groups):
+            groups.append([])
+        groups[group].append(crop)
+    return groups
 
 
 def batches(crops: Sequence[Crop], largest: int) -> list[list[Crop]]:
@@ -30,3 +42,8 @@ def batches(crops: Sequence[Crop], largest: int) -> list[list[Crop]]:
             alike = list(same)
             cut += [alike[i : i + largest] for i in range(0, len(alike), largest)]
     return cut
+
+
+def _numbered(edges: Iterable[int]) -> dict[int, int]:
+    """The place of each edge among all."""
+    return {edge: place for place, edge in enumerate(sorted(set(edges)))}

@@ -18,12 +18,12 @@ from torch import nn
 
 from upscaling.errors import Code, UpscalingError
 from upscaling.faces.arch.codebook import GivenCode, NearestCode
-from upscaling.faces.arch.doubling import DoublingConvolution
 from upscaling.faces.arch.modulated import StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock, use_faster_blocks
 from upscaling.faces.tensors import to_pixels, to_tensor
 from upscaling.images.image import Pixels
 from upscaling.runtime import convolution
+from upscaling.runtime.doubling import DoublingConvolution
 from upscaling.runtime.memory import is_out_of_memory, release
 
 logger = logging.getLogger(__name__)

@@ -1,1 +1,1 @@
-"""Device, memory, convolutions on a CPU, the cache of loaded models, and progress."""
+"""Device, memory, convolutions and linear layers on a CPU, the cache of loaded models, and progress."""

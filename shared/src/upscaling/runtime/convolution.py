@@ -40,7 +40,8 @@ def prepare(network: nn.Module) -> None:
 
     A ReLU or leaky ReLU after a convolution in an nn.Sequential becomes part of it.
     """
-    for module in list(network.modules()):
+    # Without the convolutions themselves: each is freed when it is replaced.
+    for module in [module for module in network.modules() if next(module.children(), None) is not None]:
         layers = [(name, child) for name, child in module.named_children() if type(child) is not nn.Identity]
         for (name, child), (following, activation) in pairwise([*layers, ("", None)]):
             if type(child) is not nn.Conv2d:
@@ -75,6 +76,13 @@ def add_convolution(sums: torch.Tensor, convolution: nn.Module, tile: torch.Tens
         sums.add_(convolution(tile))
 
 
+def sum_with(addend: torch.Tensor, convolution: nn.Module, tile: torch.Tensor) -> torch.Tensor:
+    """The convolution of a tile plus a tensor of its size."""
+    if isinstance(convolution, OneDnnConvolution):
+        return convolution.plus(addend, tile)
+    return convolution(tile).add_(addend)
+
+
 class OneDnnConvolution(nn.Module):
     """A convolution that is computed by oneDNN at every size, together with an activation after it.
 
@@ -105,4 +113,10 @@ class OneDnnConvolution(nn.Module):
         """Adds the convolution of a tile to `sums`, in one step."""
         _onednn._convolution_pointwise_.binary(
             sums, tile, self._weight, self._bias, *self._geometry, "add", None, None, [], None
+        )
+
+    def plus(self, addend: torch.Tensor, tile: torch.Tensor) -> torch.Tensor:
+        """The convolution of a tile plus a tensor of its size, in one step."""
+        return _onednn._convolution_pointwise.binary(
+            tile, addend, self._weight, self._bias, *self._geometry, "add", None, None, [], None
         )

@@ -10,10 +10,14 @@ from pathlib import Path
 
 from upscaling.errors import UpscalingError
 from upscaling.weights import Entry, entry, of_model, put
+from upscaling.weights.catalogue import catalogue
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Downloads the named networks or all of the model, and reports each of them; returns 0 if none failed."""
+    """Downloads the named networks or all of the model; returns 0 if none failed.
+
+    Reports the sizes before the first download, and each network when it is complete.
+    """
     parser = ArgumentParser(
         prog="python -m upscaling.weights", description="Downloads the weights of a model into a folder."
     )
@@ -24,6 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     names: list[str] = options.networks or [wanted.name for wanted in of_model(options.model)]
     there = failed = 0
+    sys.stderr.write(_plan(names, options.folder))
     for name in names:
         try:
             wanted = entry(name)
@@ -38,6 +43,23 @@ def main(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"{error}\n")
     sys.stderr.write(f"{there} of {len(names)} networks are in {options.folder}.\n")
     return 1 if failed or not there else 0
+
+
+def _plan(names: Sequence[str], folder: Path) -> str:
+    """The networks that are not in the folder yet, with their published sizes; empty if there are none."""
+    known = catalogue().entries
+    missing = [known[name] for name in names if name in known and not (folder / name).exists()]
+    if not missing:
+        return ""
+    listed = "".join(f"  {wanted.name}  {_published_size(wanted)}\n" for wanted in missing)
+    whole = sum(file.size or 0 for wanted in missing for file in wanted.files)
+    choice = 'Stop with Ctrl+C and choose some with NAMES="…".' if len(missing) > 1 else ""
+    return f"To download, {whole / 1e6:,.0f} MB:\n{listed}{choice}".rstrip() + "\n"
+
+
+def _published_size(wanted: Entry) -> str:
+    sizes = [file.size for file in wanted.files]
+    return "size not published" if None in sizes else f"{sum(filter(None, sizes)) / 1e6:,.1f} MB"
 
 
 def _terms(wanted: Entry) -> str:

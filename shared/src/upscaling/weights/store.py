@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
+from time import time
 from typing import Any
 
 import platformdirs
@@ -26,6 +28,7 @@ from upscaling.weights.lock import alone_in
 logger = logging.getLogger(__name__)
 
 _MANIFEST = "manifest.json"
+_SETTLED = 2  # seconds after which every other change to a file gets a time of its own
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ def ensure(entry: Entry, baked: Path | None = None) -> Path:
     """The folder with the files of an entry, in `baked` or the user's cache; downloads them if neither has them.
 
     Published safetensors are kept byte for byte, and pickles are converted to safetensors (`File.stored`). The files
-    are verified against their manifest. Raises E_WEIGHTS if they are damaged or not available, and for weights without
-    a published checksum unless UNVERIFIED_WEIGHTS=1 is set. Baked weights do not need it: the operator allowed them
-    when the image was built.
+    are verified against their manifest, once in each process unless they change. Raises E_WEIGHTS if they are damaged
+    or not available, and for weights without a published checksum unless UNVERIFIED_WEIGHTS=1 is set. Baked weights do
+    not need it: the operator allowed them when the image was built.
     """
     if baked is not None and _exists(baked / entry.name):
         return _verified(baked / entry.name, entry)
@@ -185,7 +188,7 @@ def _verified(folder: Path, entry: Entry) -> Path:
         raise _damaged(entry.name, "it contains another network or another version of it")
     for name, sha256 in manifest.files.items():
         try:
-            found = digest(folder / name)
+            found = _sha256(folder / name)
         except FileNotFoundError as error:
             raise _damaged(f"{entry.name}/{name}", "it is missing") from error
         except OSError as error:
@@ -193,6 +196,25 @@ def _verified(folder: Path, entry: Entry) -> Path:
         if found != sha256:
             raise _damaged(f"{entry.name}/{name}", "its content does not match its checksum")
     return folder
+
+
+def _sha256(path: Path) -> str:
+    """The SHA-256 of a file, which is read once in each process, and again after a change.
+
+    A checkpoint has gigabytes, and is loaded again whenever the cache of networks had no room for it. What was read is
+    not kept on disk: whoever could write such a note could write the manifest too, and a disk that fails changes
+    content and not times. So a new process reads every file that it uses.
+    """
+    status = path.stat()
+    if time() - status.st_ctime < _SETTLED:
+        return digest(path)
+    # Every write and every change of the other times sets ctime, which no program can choose.
+    return _digest_of(path, (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+
+
+@lru_cache(maxsize=1024)
+def _digest_of(path: Path, _version: tuple[int, ...]) -> str:
+    return digest(path)
 
 
 @contextmanager

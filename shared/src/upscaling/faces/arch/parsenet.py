@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from upscaling.faces.arch.doubling import add_doubled, before_doubling, doubled
+from upscaling.runtime.doubling import add_doubled, before_doubling, doubled
 
 PARTS = 19
 SIDE = 512

@@ -15,10 +15,10 @@ from torch import nn
 
 
 class DoublingConvolution(nn.Module):
-    """CodeFormer's and RestoreFormer's layer that doubles: each pixel repeated, then a convolution."""
+    """A layer that doubles: each pixel repeated, then a convolution."""
 
     def __init__(self, like: Any) -> None:
-        """like is spandrel's Upsample of CodeFormer or RestoreFormer, in fp32."""
+        """like is spandrel's Upsample of CodeFormer or RestoreFormer, or diffusers' Upsample2D, in fp32."""
         super().__init__()
         self.convolution = before_doubling(like.conv, padding=1)
 

@@ -1,0 +1,84 @@
+"""Faster blocks for diffusers' networks, which compute the same.
+
+diffusers' ResNet block divides its result by 1, and neither adds nor activates in place. These are passes over memory,
+which a CPU with fast convolutions notices.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.upsampling import Upsample2D
+from torch import nn
+from torch.nn import functional
+
+from upscaling.runtime import convolution, linear
+from upscaling.runtime.doubling import DoublingConvolution
+
+
+def prepare(network: nn.Module) -> None:
+    """Replaces the blocks of a UNet, a ControlNet or an autoencoder; it must be on its device and in its final type.
+
+    If oneDNN supports the type, it computes all convolutions and linear layers, with weights that are packed once.
+    These are no longer in the network's state dict.
+    """
+    some = next(network.parameters())
+    is_onednns = convolution.are_onednns(some.dtype, some.device)
+    del some  # each weight is freed when its layer is replaced
+    _replace_residuals(network)
+    # A UNet enlarges to odd sizes too.
+    if is_onednns and isinstance(network, AutoencoderKL):
+        _replace_upsampling(network)
+    if is_onednns:
+        convolution.prepare(network)
+        linear.prepare(network)
+
+
+def _replace_residuals(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, ResnetBlock2D):
+                setattr(module, name, Residual(child))
+
+
+def _replace_upsampling(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, Upsample2D):
+                setattr(module, name, _doubling(child))
+
+
+def _doubling(upsampling: Upsample2D) -> DoublingConvolution:
+    some = next(upsampling.parameters())
+    made = DoublingConvolution(deepcopy(upsampling).float())
+    return made.to(dtype=some.dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+
+class Residual(nn.Module):
+    """diffusers' ResnetBlock2D as Stable Diffusion 1.5 has it: states (n, channels, h, w), and an embedded time."""
+
+    def __init__(self, block: ResnetBlock2D) -> None:
+        """Takes over the layers of a block."""
+        super().__init__()
+        self.norm1, self.conv1 = block.norm1, block.conv1
+        self.norm2, self.conv2 = block.norm2, block.conv2
+        self.time_emb_proj, self.conv_shortcut = block.time_emb_proj, block.conv_shortcut
+
+    def forward(self, states: torch.Tensor, temb: torch.Tensor | None = None) -> torch.Tensor:
+        """The states with what the layers add; `temb`, as diffusers calls it, is (n, width)."""
+        changed = self.conv1(_activated(self.norm1(states)))
+        if self.time_emb_proj is not None and temb is not None:
+            changed += self.time_emb_proj(functional.silu(temb))[:, :, None, None]
+        changed = _activated(self.norm2(changed))
+        if self.conv_shortcut is None:
+            return convolution.sum_with(states, self.conv2, changed)
+        kept = self.conv_shortcut(states)
+        convolution.add_convolution(kept, self.conv2, changed)
+        return kept
+
+
+def _activated(states: torch.Tensor) -> torch.Tensor:
+    return functional.silu(states, inplace=True)
