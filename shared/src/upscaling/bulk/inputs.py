@@ -24,7 +24,7 @@ class Inputs:
     """All inputs of a model but the picture."""
 
     picture: str
-    """The name of the input for the picture."""
+    """The name of the input for the picture, the first one that is a file."""
     values: dict[str, Any]
     """The other inputs by name, with the defaults of those that were left out."""
     files: frozenset[str]
@@ -57,8 +57,10 @@ def parse(folder: Path, pairs: Sequence[str]) -> Inputs:
     document = _contract(folder)
     schemas = document["components"]["schemas"]
     declared: dict[str, dict[str, Any]] = schemas["Input"]["properties"]
-    (picture,) = schemas["Input"]["required"]
-    files = frozenset(name for name, field in declared.items() if field.get("format") == "uri") - {picture}
+    picture, *files = sorted(
+        (name for name, field in declared.items() if field.get("format") == "uri"),
+        key=lambda name: declared[name]["x-order"],
+    )
     values: dict[str, Any] = {name: field.get("default") for name, field in declared.items() if name != picture}
     given: dict[str, Any] = {}
     for pair in pairs:
@@ -69,7 +71,7 @@ def parse(folder: Path, pairs: Sequence[str]) -> Inputs:
             )
         given[name] = _data_url(Path(text[1:])) if text.startswith("@") else _typed(declared[name], schemas, text)
     _check(document, picture, given)
-    return Inputs(picture, {**values, **given}, files)
+    return Inputs(picture, {**values, **given}, frozenset(files))
 
 
 def _contract(folder: Path) -> dict[str, Any]:
