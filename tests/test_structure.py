@@ -13,7 +13,19 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shared" / "src" / "upscaling"
 # Lowest first: a room imports from those before it.
-ROOMS = ("errors", "values", "images", "weights", "runtime", "superres", "faces", "portraits", "diffusion", "serving")
+ROOMS = (
+    "errors",
+    "values",
+    "images",
+    "weights",
+    "runtime",
+    "superres",
+    "faces",
+    "portraits",
+    "diffusion",
+    "serving",
+    "bulk",
+)
 # What a room, or a part of one, may know beside itself: not all that stands lower.
 ONLY = {
     "errors": set[str](),
@@ -28,6 +40,7 @@ ONLY = {
     "portraits": {"errors", "values", "images", "weights", "runtime", "superres", "faces"},
     "diffusion": {"errors", "values", "images", "weights", "runtime", "superres"},
     "serving": {"errors", "values", "images", "runtime", "weights.trusted"},
+    "bulk": {"errors", "values", "images", "serving.incoming"},
     "serving.egress": {"errors", "weights.trusted"},
     "serving.workspace": {"errors"},
     "serving.incoming": {"errors", "values", "images"},

@@ -2,7 +2,8 @@
 
 Usage: python tools/licences.py
 
-The packages are those of all requirements.txt, which must be installed; the weights are those of the catalogue.
+The packages are those of all requirements.txt and of requirements-bulk.txt, which must be installed; the weights are
+those of the catalogue.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ _HEAD = """# Third-party licences
 Made by `make licences`; do not edit.
 
 ## Packages
-The packages in the images beside those of Cog's base image, with the licences in their metadata.
+The packages in the images beside those of Cog's base image, and those of bulk jobs, which are in no image. The licences
+are those in their metadata.
 
-| package | version | licence | models |
+| package | version | licence | used by |
 |---|---|---|---|"""
 _WEIGHTS = """
 ## Weights
@@ -39,15 +41,16 @@ def text(root: Path, weights: Catalogue) -> str:
 
 def _packages(root: Path) -> Iterator[str]:
     models: dict[tuple[str, str], list[str]] = {}
-    for path in sorted(root.glob("models/*/requirements.txt")):
+    everywhere = sorted(root.glob("models/*/requirements.txt"))
+    for path in [*everywhere, *root.glob("requirements-bulk.txt")]:
         for line in path.read_text().splitlines():
             name, pinned, version = line.partition("==")
             if pinned:
-                models.setdefault((name, version), []).append(path.parent.name)
-    everywhere = len(list(root.glob("models/*/requirements.txt")))
+                models.setdefault((name, version), []).append(path.parent.name if path in everywhere else "bulk jobs")
     for (name, version), users in sorted(models.items()):
         licence = licence_of(distribution(name).metadata)  # pyright: ignore[reportArgumentType]  it is a Message
-        yield f"| {name} | {version} | {licence} | {'all' if len(users) == everywhere else ', '.join(users)} |"
+        named = "all" if len(users) == len(everywhere) else ", ".join(users)
+        yield f"| {name} | {version} | {licence} | {named} |"
 
 
 def licence_of(metadata: Message) -> str:

@@ -88,6 +88,11 @@ def imports(code: str) -> set[str]:
     }
 
 
+def bulk_pins() -> dict[str, str]:
+    lines = (ROOT / "requirements-bulk.txt").read_text().splitlines()
+    return dict(match.groups() for line in lines if (match := PIN.fullmatch(line)))
+
+
 MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
@@ -145,9 +150,10 @@ def test_requirements_are_those_of_requirements_in(model: Model) -> None:
     assert [line for line in wanted if line not in model.lines("requirements.txt")] == []
 
 
-def test_audited_packages_are_those_that_the_models_pin() -> None:
+def test_audited_packages_are_those_that_models_and_bulk_jobs_pin() -> None:
     audited = re.findall(r"^(\S+)==(\S+) ", (ROOT / "requirements-audit.txt").read_text(), re.MULTILINE)
     pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
+    pinned |= bulk_pins()
     assert dict(audited) == pinned, "run `make audit-lock`"
 
 
@@ -164,6 +170,18 @@ def test_models_share_their_versions() -> None:
         for package, version in Model(name).pins.items():
             versions.setdefault(package, set()).add(version)
     assert {package: found for package, found in versions.items() if len(found) > 1} == {}
+
+
+def test_no_container_installs_or_imports_what_bulk_jobs_need(model: Model) -> None:
+    assert not {"ray", "pyarrow", "pandas"} & set(model.pins)
+    assert not [name for name in imports(model.text("run.py")) if name.startswith("upscaling.bulk")]
+
+
+def test_bulk_jobs_pin_the_ray_of_the_extra_and_the_versions_of_the_models() -> None:
+    extras = tomllib.loads((ROOT / "shared" / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert f"ray[data]=={bulk_pins()['ray']}" in extras["bulk"]
+    pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
+    assert {package: pinned[package] for package in bulk_pins() if package in pinned}.items() <= bulk_pins().items()
 
 
 def test_image_holds_only_what_is_let_in(model: Model) -> None:

@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -18,7 +18,7 @@ from loopback import Answer, Site, site
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Limits
 from upscaling.serving import incoming
-from upscaling.serving.incoming import Incoming, keep_unread, received
+from upscaling.serving.incoming import Incoming, Stored, keep_unread, received
 
 
 @pytest.fixture
@@ -60,6 +60,19 @@ def test_broken_data_urls_are_told(tmp_path: Path, url: str) -> None:
     error = refusal(Incoming(url), tmp_path)
     assert error.code is Code.INPUT
     assert "send the complete URL." in error.message
+
+
+def test_stored_pictures_are_read_in_parts(tmp_path: Path) -> None:
+    assert content(Stored(lambda: (part for part in (b"hel", b"lo"))), tmp_path) == b"hello"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stored_pictures_that_cannot_be_read_leave_nothing(tmp_path: Path) -> None:
+    def read() -> Generator[bytes]:
+        yield b"begun"
+        raise UpscalingError(Code.ENCODE, "the bucket is away.")
+
+    assert refusal(Stored(read), tmp_path).code is Code.ENCODE
 
 
 def test_nothing_of_a_data_url_is_kept(tmp_path: Path) -> None:

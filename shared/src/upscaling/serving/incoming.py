@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import urllib.parse
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -40,6 +40,14 @@ class Incoming:
     url: str
 
 
+@dataclass(frozen=True)
+class Stored:
+    """A picture in a folder or bucket of the operator, for bulk jobs; clients of a server cannot send one."""
+
+    read: Callable[[], Generator[bytes]]
+    """Yields the bytes of the file; raises UpscalingError if it cannot be read."""
+
+
 def keep_unread(path: Any) -> None:
     """Makes Cog's class of paths pass URLs to `run` as `Incoming`.
 
@@ -55,20 +63,25 @@ def received(given: object, folder: Path, name: str = "image") -> Generator[Path
     Raises E_INPUT if the input is no URL or cannot be downloaded within FETCHED_WITHIN, E_TOO_LARGE for more bytes than
     `Limits.input_bytes`, and E_ENCODE if the disk is full.
     """
-    if not isinstance(given, Incoming):
+    if not isinstance(given, Incoming | Stored):
         # Cog passes other strings, such as local paths, unchanged.
         said = "missing" if given is None else repr(str(given)[:80])
         raise UpscalingError(Code.INPUT, f"{name} is {said}; send the picture as a file, a data URL or an http(s) URL.")
     path = folder / "input"
     most = Limits.from_environment().input_bytes
     try:
-        parts = _from_data_url(given.url, name) if given.url.startswith("data:") else _fetched(given.url)
-        _write(path, parts, most)
+        _write(path, _parts(given, name), most)
         yield path
     finally:
         path.unlink(missing_ok=True)
         # The URL parser of Python, which requests uses, keeps the last 128 URLs of any length.
         urllib.parse.clear_cache()  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]  not in typeshed
+
+
+def _parts(given: Incoming | Stored, name: str) -> Generator[bytes]:
+    if isinstance(given, Stored):
+        return given.read()
+    return _from_data_url(given.url, name) if given.url.startswith("data:") else _fetched(given.url)
 
 
 def _write(path: Path, parts: Generator[bytes], most: int) -> None:

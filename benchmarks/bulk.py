@@ -1,0 +1,177 @@
+"""Bulk jobs: pictures per second beside a loop over one container, the overhead of a picture, the driver's memory.
+
+Usage: PYTHONPATH=tools python benchmarks/bulk.py MODEL [--part speed|overhead|memory] [--pictures 400] [--size 128]
+       [--rows 1000000] [--no-write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import mean
+from time import perf_counter
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+from local_server import running
+from machine import description, kind, load
+from networks import ROOT
+from pictures import write_photo
+from report import README, put, table
+
+from upscaling.bulk import pool
+
+_PACKAGES = ("torch", "ray", "pyarrow", "cog")
+_SMALL = 16  # pixels
+
+
+def speed(options: argparse.Namespace, folder: Path) -> str:
+    """Pictures per second of a loop of curl, and of jobs with one worker and more."""
+    source = _photos(folder / "in", options.pictures, options.size)
+    cpus = os.cpu_count() or 1
+    rows = [["curl, one after the other, on one container", str(cpus), *_looped(options, source)]]
+    for workers in (1, cpus):
+        job = _job(options, source, folder / f"out-{workers}", workers, cpus // workers)
+        name = f"bulk, {workers} worker{'s' if workers > 1 else ''}"
+        rows.append([name, str(cpus // workers), f"{_rate(job):.2f}", f"{job['wall']:.0f}"])
+    return "\n\n".join([
+        f"{options.pictures} pictures of {options.size}×{options.size} with {options.network}, ×4; load before the run"
+        f" {load()}. The rate is that of the second half, when all have started.",
+        table(["", "threads each", "pictures per second", "seconds with the start"], rows),
+    ])  # fmt: skip
+
+
+def overhead(options: argparse.Namespace, folder: Path) -> str:
+    """What a picture takes beside its processing, with one worker and pictures that take next to nothing."""
+    source = _photos(folder / "in", options.pictures, _SMALL)
+    job = _job(options, source, folder / "out", 1, os.cpu_count() or 1)
+    each = 1 / _rate(job)
+    inside = mean(job["seconds"])
+    return "\n\n".join([
+        f"{options.pictures} pictures of {_SMALL}×{_SMALL}, one worker; load before the run {load()}.",
+        table(
+            ["milliseconds from result to result", "of it processing", "of it Ray and the job"],
+            [[f"{each * 1000:.1f}", f"{inside * 1000:.1f}", f"{(each - inside) * 1000:.1f}"]],
+        ),
+    ])  # fmt: skip
+
+
+def memory(options: argparse.Namespace, folder: Path) -> str:
+    """Resident memory of the driver over a job of many made paths, with workers that do nothing."""
+    numbers = range(options.rows)
+    work = pa.table({
+        "input": [f"folder-{i // 1000:04}/picture-{i:07}.jpg" for i in numbers],
+        "input_bytes": pa.array([1_000_000] * options.rows, pa.int64()),
+        "input_modified": pa.array([0] * options.rows, pa.int64()),
+        "output": [f"folder-{i // 1000:04}/picture-{i:07}.png" for i in numbers],
+    })  # fmt: skip
+    pool.connect()
+    begun, seen = perf_counter(), []
+    for ended, _ in enumerate(pool.process(work, Echo, pool.choose(None, 1, 0)), 1):
+        if ended in {1, options.rows // 4, options.rows // 2, options.rows * 3 // 4, options.rows}:
+            seen.append([f"{ended:,}", f"{_resident() / 2**20:,.0f}", f"{perf_counter() - begun:.0f}"])
+            print(*seen[-1], flush=True)
+    pool.disconnect()
+    return "\n\n".join([
+        f"{options.rows:,} rows, {os.cpu_count()} workers that do nothing; load before the run {load()}.",
+        table(["rows that have ended", "resident memory of the driver, MiB", "seconds"], seen),
+    ])  # fmt: skip
+
+
+class Echo:
+    """A worker that has every picture done at once."""
+
+    def process(self, picture: dict[str, Any]) -> dict[str, Any]:
+        return {**picture, "outcome": "done", "output_bytes": 1, "seconds": 0.0, "ended": datetime.now(UTC)}
+
+
+def _photos(folder: Path, count: int, side: int) -> Path:
+    folder.mkdir()
+    photo = write_photo(folder / "0000.png", side, side)
+    for i in range(1, count):
+        (folder / f"{i:04}.png").write_bytes(photo.read_bytes())
+    return folder
+
+
+def _looped(options: argparse.Namespace, source: Path) -> tuple[str, str]:
+    """Pictures per second of curl, and seconds with the server's start."""
+    bodies = list(_bodies(options, source))
+    begun = perf_counter()
+    with running(options.model) as server:
+        for i, body in enumerate(bodies):
+            if i == len(bodies) // 2:
+                middle = perf_counter()
+            command = ["curl", "-fsS", "-X", "POST", "-H", "Content-Type: application/json", "--data", f"@{body}"]
+            target = body.with_suffix(".answer")
+            # The server frees its slot a moment after its answer, so that it may say 409.
+            retry = ["--retry", "9", "--retry-all-errors", "--retry-delay", "0"]
+            subprocess.run([*command, *retry, "-o", str(target), f"{server.url}/predictions"], check=True)
+            content = json.loads(target.read_text())["output"].partition(",")[2]
+            body.with_suffix(".png").write_bytes(base64.b64decode(content))
+        ended = perf_counter()
+    return f"{(len(bodies) - len(bodies) // 2) / (ended - middle):.2f}", f"{ended - begun:.0f}"
+
+
+def _bodies(options: argparse.Namespace, source: Path) -> Iterator[Path]:
+    for path in sorted(source.iterdir()):
+        image = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        body = source.parent / f"{path.stem}.json"
+        body.write_text(json.dumps({"input": {"image": image, "model": options.network}}))
+        yield body
+
+
+def _job(options: argparse.Namespace, source: Path, target: Path, workers: int, cpus: int) -> dict[str, Any]:
+    """The times of a job's pictures, and its seconds with the start."""
+    command = [sys.executable, "-m", "upscaling.bulk", "--model", str(ROOT / "models" / options.model)]
+    command += [str(source), str(target), "-i", f"model={options.network}"]
+    begun = perf_counter()
+    subprocess.run([*command, "--workers", str(workers), "--cpus", str(cpus)], check=True)
+    wall = perf_counter() - begun
+    rows = pyarrow.parquet.read_table(target / "results.parquet", columns=["ended", "seconds"]).sort_by("ended")
+    return {"wall": wall, **rows.to_pydict()}
+
+
+def _rate(job: dict[str, Any]) -> float:
+    """Pictures per second in the second half of a job, when all workers have started."""
+    half = job["ended"][len(job["ended"]) // 2 :]
+    return (len(half) - 1) / (half[-1] - half[0]).total_seconds()
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def main(arguments: list[str]) -> int:
+    options = _parsed(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        measured = {"speed": speed, "overhead": overhead, "memory": memory}[options.part](options, Path(folder))
+    measured = f"{measured}\n\n{description(*_PACKAGES)}"
+    print(measured)
+    if options.write:
+        put(README, f"bulk {options.part}", kind(), measured)
+    return 0
+
+
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench PART=bulk", description=__doc__)
+    parser.add_argument("model")
+    parser.add_argument("--part", choices=("speed", "overhead", "memory"), default="speed")
+    parser.add_argument("--network", default="realesr-animevideov3")
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of --part memory")
+    parser.add_argument("--no-write", dest="write", action="store_false", help="prints only")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,48 @@
+"""Runs a model over all pictures in a folder or bucket: python -m upscaling.bulk IN OUT [-i NAME=VALUE …].
+
+In the folder of a model, or with --model. On a Ray cluster: `ray job submit --working-dir models/NAME -- python -m …`.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from upscaling.bulk.job import run
+from upscaling.errors import UpscalingError
+
+_INTERRUPTED = 130  # as shells have it: 128 and SIGINT
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the job; 0 says that every picture has its result, 1 that some have not, 2 that the job failed."""
+    try:
+        return 0 if run(_options(arguments)) else 1
+    except UpscalingError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _options(arguments: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(
+        prog="python -m upscaling.bulk", description="Runs a model over all pictures in a folder or bucket."
+    )
+    parser.add_argument("source", metavar="IN", help="a folder, or a URI such as s3://bucket/photos")
+    parser.add_argument("target", metavar="OUT", help="where the results go, and the table results.parquet")
+    parser.add_argument("-i", "--input", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--model", default=".", metavar="FOLDER", help="the folder of the model, with run.py")
+    parser.add_argument("--workers", type=int, metavar="N", help="at most this many; as many as fit if left out")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs and threads of a worker")
+    parser.add_argument("--gpus", type=float, metavar="N", help="GPUs of a worker; 1 if there are GPUs, else 0")
+    parser.add_argument("--dry-run", action="store_true", help="only reads headers, and estimates the work")
+    parser.add_argument("--only-failed", action="store_true", help="only what failed in an earlier run")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main(sys.argv[1:]))

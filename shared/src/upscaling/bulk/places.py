@@ -1,0 +1,139 @@
+"""Folders and buckets: their files, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from upscaling.bulk.arrow import arrow, filesystems
+from upscaling.errors import Code, UpscalingError
+from upscaling.values import shown
+
+_PART = 1 << 18  # bytes that are read at a time
+_OBJECT_STORES = {"s3", "gcs", "abfs"}  # a file appears there when its upload is completed
+_UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder or bucket; paths of files are relative to it, with / between folders."""
+
+    filesystem: Any
+    """A file system of pyarrow, which workers receive too."""
+    root: str
+    address: str
+    """As the user wrote it, without options, which can hold secrets."""
+
+    @classmethod
+    def of(cls, address: str) -> Place:
+        """The place at a path, or at a URI such as s3://bucket/folder; raises E_INPUT if it is not valid."""
+        try:
+            if "://" in address:
+                filesystem, root = filesystems.FileSystem.from_uri(address)
+            else:
+                filesystem, root = filesystems.LocalFileSystem(), str(Path(address).resolve())
+            if not root.strip("/"):
+                raise ValueError("it names no folder or bucket")
+        except (ValueError, OSError) as error:
+            raise UpscalingError(
+                Code.INPUT, f"{shown(address)} is neither a folder nor a bucket ({_reason(error)})."
+            ) from error
+        return cls(filesystem, root.rstrip("/"), address.partition("?")[0])
+
+    def contains(self, other: Place) -> bool:
+        """Whether the other place is this one, or inside it."""
+        return self.filesystem.equals(other.filesystem) and f"{other.root}/".startswith(f"{self.root}/")
+
+    def files(self, folder: str = "") -> Any:
+        """The files in a folder and all folders in it: a table of path, bytes and modified (nanoseconds since 1970).
+
+        There are none if the folder does not exist. Raises E_INPUT if it cannot be listed.
+        """
+        start = self._full(folder) if folder else self.root
+        try:
+            found = self.filesystem.get_file_info(filesystems.FileSelector(start, recursive=True, allow_not_found=True))
+        except OSError as error:
+            raise UpscalingError(
+                Code.INPUT, f"{self.address} cannot be listed ({_reason(error)}). Check its name and your access."
+            ) from error
+        files = [info for info in found if info.is_file]
+        skipped = len(self.root) + 1
+        return arrow.table({
+            "path": arrow.array([info.path[skipped:] for info in files], arrow.string()),
+            "bytes": arrow.array([info.size for info in files], arrow.int64()),
+            "modified": arrow.array([info.mtime_ns for info in files], arrow.int64()),
+        })  # fmt: skip
+
+    def read(self, path: str) -> Generator[bytes]:
+        """The bytes of a file; raises E_ENCODE if it cannot be read, because that is not the picture's fault."""
+        try:
+            with self.filesystem.open_input_stream(self._full(path)) as file:
+                while part := file.read(_PART):
+                    yield part
+        except OSError as error:
+            raise UpscalingError(
+                Code.ENCODE, f"{shown(path)} cannot be read from {self.address} ({_reason(error)}). Run the job again."
+            ) from error
+
+    def put_file(self, path: str, source: Path) -> int:
+        """Copies a local file to this place and returns its bytes; raises E_ENCODE if that fails."""
+        with arrow.memory_map(str(source)) as file:
+            content = file.read_buffer()
+            self.put(path, content)
+            return content.size
+
+    def put(self, path: str, content: Any) -> None:
+        """Writes a file in place of an older one, whole or not at all; raises E_ENCODE if that fails."""
+        try:
+            if self.filesystem.type_name in _OBJECT_STORES:
+                self._write(self._full(path), content)
+            else:
+                self._write_then_move(self._full(path), content)
+        except OSError as error:
+            raise UpscalingError(
+                Code.ENCODE, f"{shown(path)} cannot be written to {self.address} ({_reason(error)}). Is it full?"
+            ) from error
+
+    def remove(self, path: str) -> None:
+        """Removes a file; raises E_ENCODE if that fails."""
+        try:
+            self.filesystem.delete_file(self._full(path))
+        except OSError as error:
+            raise UpscalingError(
+                Code.ENCODE, f"{shown(path)} cannot be removed from {self.address} ({_reason(error)})."
+            ) from error
+
+    def open(self, path: str) -> Any:
+        """An open file of pyarrow, for reading anywhere in it; raises OSError."""
+        return self.filesystem.open_input_file(self._full(path))
+
+    def _write_then_move(self, full: str, content: Any) -> None:
+        folder, _, name = full.rpartition("/")
+        unfinished = f"{folder}/.{name}{_UNFINISHED}"
+        self.filesystem.create_dir(folder, recursive=True)
+        try:
+            self._write(unfinished, content)
+            self.filesystem.move(unfinished, full)
+        except OSError:
+            if self.filesystem.get_file_info(unfinished).is_file:
+                self.filesystem.delete_file(unfinished)
+            raise
+
+    def _write(self, full: str, content: Any) -> None:
+        # One call, so that nothing but the write itself can fail: closing a stream completes its upload.
+        with self.filesystem.open_output_stream(full) as file:
+            file.write(content)
+
+    def _full(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+
+def is_unfinished(path: str) -> bool:
+    """Whether a file is what a killed worker has left of a write."""
+    return path.endswith(_UNFINISHED) and path.rpartition("/")[2].startswith(".")
+
+
+def _reason(error: Exception) -> str:
+    return str(error).split("Detail:")[0].strip().rstrip(".")[:200]
