@@ -12,7 +12,7 @@ from pathlib import Path
 
 from servers import FASTEST, MODEL, STATES, copy_model, write_weights
 
-_ENDED_WITHIN = 100  # seconds
+_ENDED_WITHIN = 200  # seconds
 _PROC = Path("/proc")
 
 # A file of this many bytes kills the worker that works on it, as the system does when memory runs out.

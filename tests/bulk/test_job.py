@@ -23,7 +23,7 @@ from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
 
 PICTURES, BROKEN = 300, 15  # without the one that kills its worker
-STARTED_WITHIN = 60  # seconds
+STARTED_WITHIN = 120  # seconds
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 REFUSED = "b/5.png"  # by the bucket
 WORKERS = ("--workers", "2")
