@@ -47,11 +47,14 @@ def prepared(block: nn.Module) -> nn.Module:
 @every_dtype
 @pytest.mark.parametrize("out_channels", [32, 64])
 @pytest.mark.parametrize("time_width", [None, 16])
+@pytest.mark.parametrize("size", [(1, 1), (9, 7)])
 @torch.inference_mode()
-def test_a_residual_block_is_diffusers(dtype: torch.dtype, out_channels: int, time_width: int | None) -> None:
+def test_a_residual_block_is_diffusers(
+    dtype: torch.dtype, out_channels: int, time_width: int | None, size: tuple[int, int]
+) -> None:
     block = ready(ResnetBlock2D(in_channels=32, out_channels=out_channels, temb_channels=time_width), dtype)
     time = None if time_width is None else random(2, time_width, seed=2).to(dtype)
-    states = random(2, 32, 9, 7).to(dtype)
+    states = random(2, 32, *size).to(dtype)
     given = states.clone()
     found = prepared(block)(states, time)
     close(found, block(states, time))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from upscaling.runtime.convolution import OneDnnConvolution, prepare, sum_with
+from upscaling.runtime.convolution import OneDnnConvolution, prepare
 
 every_dtype = pytest.mark.parametrize("dtype", handmade.CPU_TYPES, ids=str)
 _WIDE = 320  # pixels: at every such width oneDNN sums in one order
@@ -39,18 +39,6 @@ def test_the_values_are_those_of_torch(dtype: torch.dtype, inputs: int, slope: f
     result = OneDnnConvolution(plain, slope)(tile)
     assert result.dtype is dtype
     torch.testing.assert_close(result.float(), expected, rtol=2**-8 if dtype is torch.bfloat16 else 1e-5, atol=1e-5)
-
-
-@every_dtype
-def test_a_tensor_is_added_in_the_same_step(dtype: torch.dtype) -> None:
-    plain, tile, addend = convolution(16, 8, 3, dtype), features(16, 20, 30, dtype), features(8, 20, 30, dtype)
-    expected = functional.conv2d(tile.float(), plain.weight.float(), plain.bias.float(), padding=1) + addend.float()
-    given = addend.clone()
-    for layer in (plain, OneDnnConvolution(plain)):
-        result = sum_with(addend, layer, tile)
-        tolerance = 2**-7 if dtype is torch.bfloat16 else 1e-5
-        torch.testing.assert_close(result.float(), expected, rtol=tolerance, atol=tolerance)
-    assert torch.equal(addend, given)
 
 
 @pytest.mark.exact

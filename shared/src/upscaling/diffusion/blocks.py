@@ -74,11 +74,9 @@ class Residual(nn.Module):
         if self.time_emb_proj is not None and temb is not None:
             changed += self.time_emb_proj(functional.silu(temb))[:, :, None, None]
         changed = _activated(self.norm2(changed))
-        if self.conv_shortcut is None:
-            return convolution.sum_with(states, self.conv2, changed)
-        kept = self.conv_shortcut(states)
-        convolution.add_convolution(kept, self.conv2, changed)
-        return kept
+        kept = states if self.conv_shortcut is None else self.conv_shortcut(states)
+        # oneDNN's own addition fails on states of one pixel.
+        return self.conv2(changed).add_(kept)
 
 
 def _activated(states: torch.Tensor) -> torch.Tensor:

@@ -76,13 +76,6 @@ def add_convolution(sums: torch.Tensor, convolution: nn.Module, tile: torch.Tens
         sums.add_(convolution(tile))
 
 
-def sum_with(addend: torch.Tensor, convolution: nn.Module, tile: torch.Tensor) -> torch.Tensor:
-    """The convolution of a tile plus a tensor of its size."""
-    if isinstance(convolution, OneDnnConvolution):
-        return convolution.plus(addend, tile)
-    return convolution(tile).add_(addend)
-
-
 class OneDnnConvolution(nn.Module):
     """A convolution that is computed by oneDNN at every size, together with an activation after it.
 
@@ -113,10 +106,4 @@ class OneDnnConvolution(nn.Module):
         """Adds the convolution of a tile to `sums`, in one step."""
         _onednn._convolution_pointwise_.binary(
             sums, tile, self._weight, self._bias, *self._geometry, "add", None, None, [], None
-        )
-
-    def plus(self, addend: torch.Tensor, tile: torch.Tensor) -> torch.Tensor:
-        """The convolution of a tile plus a tensor of its size, in one step."""
-        return _onednn._convolution_pointwise.binary(
-            tile, addend, self._weight, self._bias, *self._geometry, "add", None, None, [], None
         )
