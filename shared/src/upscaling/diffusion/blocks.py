@@ -54,7 +54,8 @@ def _replace_upsampling(network: nn.Module) -> None:
 def _doubling(upsampling: Upsample2D) -> DoublingConvolution:
     some = next(upsampling.parameters())
     made = DoublingConvolution(deepcopy(upsampling).float())
-    return made.to(dtype=some.dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    made.to(dtype=some.dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue, reportUnknownMemberType]  torch does not declare it
+    return made
 
 
 class Residual(nn.Module):

@@ -91,8 +91,10 @@ def _merged(exposures: Iterable[_Exposure], depth: int, base: _Values | None = N
         details = _pyramid(values, depth)
         for level in range(depth):
             details[level] -= _enlarged(details[level + 1], details[level])
-        weighted = [each * weight[..., None] for each, weight in zip(details, _pyramid(weights, depth), strict=True)]
-        sums = [total + each for total, each in zip(sums, weighted, strict=True)] if sums else weighted
+        weighted: list[_Values] = [
+            each * weight[..., None] for each, weight in zip(details, _pyramid(weights, depth), strict=True)
+        ]
+        sums = [np.add(total, each) for total, each in zip(sums, weighted, strict=True)] if sums else weighted
     merged = sums[depth] if base is None else base
     for level in reversed(range(depth)):
         merged = sums[level] + _enlarged(merged, sums[level])

@@ -6,6 +6,7 @@ They are what controlnet-aux 0.0.10 makes of a picture at its own size: `CannyDe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 import cv2
 import numpy as np
@@ -46,7 +47,7 @@ def _darkness(picture: Picture) -> Iterator[NDArray[np.float32]]:
 
 
 def _in_colour(grey: MatLike) -> Picture:
-    return cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB)
+    return cast(Picture, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB))
 
 
 STRUCTURES: Mapping[str, Callable[[Picture], Picture]] = {"canny": canny, "lineart": lineart}

@@ -118,7 +118,7 @@ def _residual(resnet: Any) -> tuple[_Step, _Step]:
 def _in_tiles(states: torch.Tensor, steps: Sequence[_Step], size: tuple[int, int], most: int) -> torch.Tensor:
     """What steps make of the states of a picture; its size is in latents."""
     side = isqrt(most) // LATENT - 2 * _MARGIN
-    tiles = list(product(*(_spans(length, side) for length in size)))
+    tiles = list(product(_spans(size[0], side), _spans(size[1], side)))
     statistics: dict[nn.GroupNorm, tuple[torch.Tensor, torch.Tensor]] = {}
     done = 0
     for number, step in enumerate(steps):

@@ -30,7 +30,7 @@ def encoded(pixels: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
     """
     pictures = (pixels * 2 - 1).to(device=vae.device, dtype=vae.dtype, memory_format=torch.channels_last)
     if _is_large(pictures, 1):
-        return torch.cat([tiled_vae.encoded(each, vae, _MOST_AT_ONCE) for each in pictures.split(1)]).float() * SCALE
+        return torch.cat([tiled_vae.encoded(each, vae, _MOST_AT_ONCE) for each in pictures[:, None]]).float() * SCALE
     assert vae.quant_conv is not None  # other models' autoencoders have none
     mean, _ = vae.quant_conv(vae.encoder(pictures)).chunk(2, dim=1)
     return mean.float() * SCALE
@@ -44,7 +44,7 @@ def decoded(latents: torch.Tensor, vae: AutoencoderKL) -> torch.Tensor:
     """
     scaled = (latents / SCALE).to(device=vae.device, dtype=vae.dtype, memory_format=torch.channels_last)
     if _is_large(scaled, LATENT):
-        pictures = torch.cat([tiled_vae.decoded(each, vae, _MOST_AT_ONCE) for each in scaled.split(1)])
+        pictures = torch.cat([tiled_vae.decoded(each, vae, _MOST_AT_ONCE) for each in scaled[:, None]])
     else:
         assert vae.post_quant_conv is not None
         pictures = vae.decoder(vae.post_quant_conv(scaled))

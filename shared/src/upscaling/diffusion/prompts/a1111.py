@@ -37,7 +37,7 @@ def without_loras(text: str) -> tuple[str, tuple[tuple[str, float], ...]]:
 
     Raises E_INPUT for a strength that is no finite number, for several of them in a tag, and for a tag of another kind.
     """
-    return _TAG.sub("", text), tuple(_lora(*match.groups(), match[0]) for match in _TAG.finditer(text))
+    return _TAG.sub("", text), tuple(_lora(match[1], match[2], match[0]) for match in _TAG.finditer(text))
 
 
 def tokenize(text: str, embeddings: Embeddings) -> Prompt:
