@@ -86,10 +86,10 @@ class Runner(BaseRunner):
             choices=["automatic", "Lanczos", "RealESRGAN_x2plus", "RealESRGAN_x4plus", "RealESRGAN_x4plus_anime_6B",
                      "4x_NMKD-Siax_200k"]),
         width: int | None = Input(
-            description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
+            description="Width of the result in pixels; overrides resolution. Without height, the aspect is kept.",
             default=None, ge=1),
         height: int | None = Input(
-            description="Height of the result in pixels; overrides scale. Without width, the aspect is kept.",
+            description="Height of the result in pixels; overrides resolution. Without width, the aspect is kept.",
             default=None, ge=1),
         tile_size: int = Input(
             description="Side of the tiles to enlarge, 32 to 2048 pixels, or 0 for automatic. It changes memory only.",

@@ -91,10 +91,10 @@ class Runner(BaseRunner):
             default=None),
         loras: str = Input(description="LoRAs as name:weight, with commas between. Empty: none.", default=""),
         width: int | None = Input(
-            description="Width of the result in pixels; overrides scale. Without height, the aspect is kept.",
+            description="Width of the result in pixels; overrides upscale_by. Without height, the aspect is kept.",
             default=None, ge=1),
         height: int | None = Input(
-            description="Height of the result in pixels; overrides scale. Without width, the aspect is kept.",
+            description="Height of the result in pixels; overrides upscale_by. Without width, the aspect is kept.",
             default=None, ge=1),
         tile_size: int = Input(
             description="Side of the tiles to enlarge, 32 to 2048 pixels, or 0 for automatic. It changes memory only.",

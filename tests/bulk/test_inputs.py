@@ -26,6 +26,12 @@ def test_every_model_takes_a_picture_and_a_format(model: str) -> None:
     assert inputs.suffix == "webp"
 
 
+@pytest.mark.parametrize("model", sorted(path.name for path in MODELS.iterdir()))
+def test_results_are_named_by_the_default_format(model: str) -> None:
+    declared = json.loads((MODELS / model / "openapi.json").read_text())["components"]["schemas"]["Input"]["properties"]
+    assert parse(MODELS / model, []).suffix == declared.get("format", declared["output_format"])["default"]
+
+
 def test_arguments_differ_between_models() -> None:
     models = [path for path in MODELS.iterdir() if path.is_dir()]
     assert len({parse(model, []).arguments for model in models}) == len(models)

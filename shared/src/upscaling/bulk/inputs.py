@@ -33,7 +33,8 @@ class Inputs:
     @property
     def suffix(self) -> str:
         """The extension of the results, without a dot."""
-        return self.values["output_format"]
+        # controlnet-tile has the hosted input `format`, which counts where output_format is left out.
+        return self.values["output_format"] or self.values["format"]
 
     @property
     def arguments(self) -> str:
