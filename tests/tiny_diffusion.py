@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 WIDTHS = (32, 64, 96, 96)
-VAE_WIDTHS = (32, 32, 64, 64)
+VAE_WIDTHS = (32, 64, 96, 96)
 TEXT_WIDTH = 64
 HINT_WIDTHS = (4, 4, 8, 8)
 _HEADS = 8

@@ -16,10 +16,13 @@ from upscaling.diffusion.redraw import Picture
 
 
 def noise(height: int, width: int, seed: int = 0) -> Picture:
-    """Colourful noise on a slope from dark to bright; no pixel is white or black."""
+    """Colourful noise on a slope from dark to bright; no pixel is white, black or grey."""
     random = np.random.default_rng(seed)
     slope = np.linspace(40, 190, width)[None, :, None]
-    return np.clip(random.normal(0, 15, (height, width, 3)) + slope, 5, 235).astype(np.uint8)
+    picture = np.clip(random.normal(0, 15, (height, width, 3)) + slope, 5, 235).astype(np.uint8)
+    picture[..., 0] |= 8
+    picture[..., 1] &= 255 - 8
+    return picture
 
 
 def of_opencv(picture: Picture, amount: float) -> np.ndarray:
@@ -31,12 +34,11 @@ def difference(picture: Picture, other: np.ndarray) -> float:
     return float(np.abs(picture.astype(np.float64) - other).max())
 
 
-@pytest.mark.parametrize("size", [(300, 90), (129, 64), (41, 200), (7, 9), (2, 3), (1, 1)])
+@pytest.mark.parametrize("size", [(300, 90), (129, 64), (41, 200), (7, 9), (2, 3)])
 @pytest.mark.parametrize("amount", [0.3, 1])
-def test_the_result_is_that_of_opencv(size: tuple[int, int], amount: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hdr, "_FLAT", 1e-12)
+def test_the_result_is_that_of_opencv_rounded(size: tuple[int, int], amount: float) -> None:
     picture = noise(*size)
-    assert difference(fused(picture, amount), of_opencv(picture, amount)) <= 1
+    assert difference(fused(picture, amount), of_opencv(picture, amount)) <= 0.51
 
 
 def test_hdr_of_0_is_the_picture() -> None:

@@ -268,7 +268,7 @@ def test_methods_that_are_not_supported_are_refused(settings: dict[str, Any], tm
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"lora_unet_conv_in.lora_down.weight": torch.zeros(2, 9, 3, 3)}, "648 values for 288"),
+        ({"lora_unet_conv_in.lora_down.weight": torch.zeros(2, 9, 3, 3)}, "2592 values for 1152"),
         ({"lora_unet_conv_in.lora_down.weight": torch.zeros(5, 4, 3, 3)}, "factors are missing"),
         ({"lora_unet_conv_in.lora_down.weight": None}, "factors are missing"),
     ],
