@@ -1,6 +1,6 @@
 """Tiny networks of random weights, of the classes and in the layout that Stable Diffusion 1.5 has.
 
-Each has all blocks, layers and keys of the real one, and as many heads and groups; only channels are fewer.
+Each has all blocks and layers of the real one, and as many heads and groups; only channels are fewer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 WIDTHS = (32, 64, 96, 96)
-VAE_WIDTHS = (32, 64, 96, 96)
+VAE_WIDTHS = (32, 32, 64, 64)
 TEXT_WIDTH = 64
 HINT_WIDTHS = (4, 4, 8, 8)
 _HEADS = 8

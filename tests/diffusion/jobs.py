@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,11 @@ class Job:
     def result(self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any) -> Image:
         attempts = self.attempts(picture, size, mask, **changes)
         return first_finite(attempts, lambda rows: collect(picture, size, rows))
+
+    @cached_property
+    def usual(self) -> NDArray[np.uint8]:
+        """The result of the usual request."""
+        return self.pixels()
 
     def pixels(self, **changes: Any) -> NDArray[np.uint8]:
         return self.result(**changes).pixels

@@ -58,11 +58,12 @@ def by_hand(
     return unet(given, time, states, **extra).sample
 
 
-def test_the_tiny_networks_have_all_keys_of_stable_diffusion_1_5(
+def test_the_tiny_networks_have_the_keys_of_stable_diffusion_1_5(
     unet: UNet2DConditionModel, controlnet: ControlNetModel
 ) -> None:
     networks = unet, controlnet, tiny_diffusion.vae(), tiny_diffusion.text_encoder()
-    assert [len(network.state_dict()) for network in networks] == [686, 340, 248, 196]
+    # Two shortcuts of the autoencoder, with four tensors, are left out: its tiny blocks change their width less often.
+    assert [len(network.state_dict()) for network in networks] == [686, 340, 248 - 4, 196]
     assert all(parameter.any() for network in networks for parameter in network.parameters())
 
 

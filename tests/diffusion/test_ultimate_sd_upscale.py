@@ -50,7 +50,7 @@ def test_without_a_mode_the_picture_is_enlarged_only(job: Job, plain: NDArray[np
     expected = job.upscalers.get("RealESRGAN_x4plus").upscale(PICTURE, *SIZE, tiny_pipeline.TILE).pixels
     assert np.array_equal(plain, expected)
     assert job.progress.figures["tiles"] == 0
-    assert not np.array_equal(plain, job.pixels())
+    assert not np.array_equal(plain, job.usual)
 
 
 @pytest.mark.parametrize("changes", [{"mode_type": "None"}, {"denoise": 0}])
@@ -102,7 +102,7 @@ def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: 
     ids=str,
 )
 def test_every_input_matters(job: Job, changes: dict[str, Any]) -> None:
-    usual = job.pixels(steps=changes.get("steps", 1)) if "sampler_name" in changes else job.pixels()
+    usual = job.pixels(steps=changes.get("steps", 1)) if "sampler_name" in changes else job.usual
     assert not np.array_equal(job.pixels(**changes), usual)
 
 
@@ -116,7 +116,7 @@ def test_a_controlnet_of_no_strength_is_not_loaded(folder: Path, tmp_path: Path,
 
 @pytest.mark.parametrize("loras", ["lcm-lora-sdv1-5:0", " lcm-lora-sdv1-5 : 0 , "])
 def test_loras_of_no_weight_change_nothing(job: Job, loras: str) -> None:
-    assert np.array_equal(job.pixels(loras=loras), job.pixels())
+    assert np.array_equal(job.pixels(loras=loras), job.usual)
 
 
 @pytest.mark.parametrize(
