@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from upscaling.runtime import convolution, linear
 from upscaling.runtime.doubling import DoublingConvolution
+from upscaling.runtime.replacing import replace_layers
 
 
 def prepare(network: nn.Module) -> None:
@@ -28,27 +29,13 @@ def prepare(network: nn.Module) -> None:
     some = next(network.parameters())
     is_onednns = convolution.are_onednns(some.dtype, some.device)
     del some  # each weight is freed when its layer is replaced
-    _replace_residuals(network)
+    replace_layers(network, lambda layer: Residual(layer) if isinstance(layer, ResnetBlock2D) else None)
     # A UNet enlarges to odd sizes too.
     if is_onednns and isinstance(network, AutoencoderKL):
-        _replace_upsampling(network)
+        replace_layers(network, lambda layer: _doubling(layer) if isinstance(layer, Upsample2D) else None)
     if is_onednns:
         convolution.prepare(network)
         linear.prepare(network)
-
-
-def _replace_residuals(network: nn.Module) -> None:
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, ResnetBlock2D):
-                setattr(module, name, Residual(child))
-
-
-def _replace_upsampling(network: nn.Module) -> None:
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Upsample2D):
-                setattr(module, name, _doubling(child))
 
 
 def _doubling(upsampling: Upsample2D) -> DoublingConvolution:

@@ -6,11 +6,12 @@ Huang and Belongie 2017).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from upscaling.diffusion.bands import bands
 from upscaling.errors import Code, UpscalingError
 
 Pixels = NDArray[np.uint8]
@@ -43,14 +44,12 @@ def _wavelet(redrawn: Pixels, source: Pixels) -> Pixels:
     The low frequencies are what five blurs leave. A blur is linear, so that of the difference is all that is needed;
     bands of rows with a halo give what the whole picture does.
     """
-    height = len(redrawn)
     fixed = np.empty_like(redrawn)
-    for top, bottom in _bands(height):
-        start, end = max(top - _HALO, 0), min(bottom + _HALO, height)
-        difference = source[start:end].astype(np.float32) - redrawn[start:end]
+    for rows, own in bands(len(redrawn), _BAND, _HALO):
+        difference = source[rows].astype(np.float32) - redrawn[rows]
         for dilation in _DILATIONS:
             difference = _blurred(_blurred(difference, dilation, axis=0), dilation, axis=1)
-        fixed[top:bottom] = _rounded(redrawn[top:bottom] + difference[top - start : bottom - start])
+        fixed[rows][own] = _rounded(redrawn[rows][own] + difference[own])
     return fixed
 
 
@@ -69,25 +68,19 @@ def _adain(redrawn: Pixels, source: Pixels) -> Pixels:
         mean, deviation = _statistics(redrawn[..., channel])
         wanted_mean, wanted_deviation = _statistics(source[..., channel])
         table = _rounded((_LEVELS - mean) / deviation * wanted_deviation + wanted_mean)
-        for top, bottom in _bands(len(redrawn)):
-            fixed[top:bottom, :, channel] = table[redrawn[top:bottom, :, channel]]
+        for rows, _ in bands(len(redrawn), _BAND, halo=0):
+            fixed[rows, :, channel] = table[redrawn[rows, :, channel]]
     return fixed
 
 
 def _statistics(channel: Pixels) -> tuple[float, float]:
     """The mean and the standard deviation of a channel, from how often each level occurs."""
     counts = np.zeros(256)
-    for top, bottom in _bands(len(channel)):
-        counts += np.bincount(channel[top:bottom].ravel(), minlength=256)
+    for rows, _ in bands(len(channel), _BAND, halo=0):
+        counts += np.bincount(channel[rows].ravel(), minlength=256)
     mean = (counts * _LEVELS).sum() / channel.size
     variance = (counts * (_LEVELS - mean) ** 2).sum() / max(channel.size - 1, 1)
     return float(mean), float(np.sqrt(variance + _SMALL))
-
-
-def _bands(height: int) -> Iterator[tuple[int, int]]:
-    """The first row of every band, and the one after its last."""
-    for top in range(0, height, _BAND):
-        yield top, min(top + _BAND, height)
 
 
 def _rounded(values: NDArray[np.floating]) -> Pixels:

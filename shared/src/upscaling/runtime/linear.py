@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from upscaling.runtime.replacing import replace_layers
+
 _PACKED_FOR = 4096  # rows of the input; the packed weights can be used for any other number
 
 _onednn: Any = torch.ops.mkldnn  # private operators, which torch's compiler uses
@@ -20,10 +22,7 @@ def prepare(network: nn.Module) -> None:
 
     It must be on the CPU and in its final type, which `convolution.are_onednns` must allow.
     """
-    for module in [module for module in network.modules() if next(module.children(), None) is not None]:
-        for name, child in list(module.named_children()):
-            if type(child) is nn.Linear:
-                setattr(module, name, OneDnnLinear(child))
+    replace_layers(network, lambda layer: OneDnnLinear(layer) if type(layer) is nn.Linear else None)
 
 
 class OneDnnLinear(nn.Module):

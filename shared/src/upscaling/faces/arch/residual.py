@@ -12,17 +12,19 @@ from torch import nn
 from torch.nn import functional
 
 from upscaling.runtime.convolution import add_convolution
+from upscaling.runtime.replacing import replace_layers
 
 _LEAK = 0.2
 
 
 def use_faster_blocks(model: nn.Module, blocks: dict[str, type[nn.Module]]) -> None:
     """Replaces modules by class name; each new class takes the module that it replaces."""
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            faster = blocks.get(type(child).__name__)
-            if faster is not None:
-                setattr(module, name, faster(child))
+
+    def faster(block: nn.Module) -> nn.Module | None:
+        made = blocks.get(type(block).__name__)
+        return None if made is None else made(block)
+
+    replace_layers(model, faster)
 
 
 class NormalisedBlock(nn.Module):
