@@ -1,20 +1,24 @@
-"""Requests to Ultimate SD Upscale, with tiny networks of the real classes."""
+"""Requests to Ultimate SD Upscale and models like it, with tiny networks of the real classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import tiny_pipeline
+import torch
 from images.samples import noise
 from numpy.typing import NDArray
 
+from upscaling.diffusion import img2img
 from upscaling.diffusion.options import Options, checked
 from upscaling.diffusion.ultimate_sd_upscale import work
+from upscaling.diffusion.work import Work
 from upscaling.images import Image, Size, collect
 from upscaling.runtime.attempts import first_finite
 from upscaling.runtime.progress import Progress
@@ -57,21 +61,29 @@ SIZE = Size(88, 48)
 class Job:
     """Runs requests with networks that stay loaded, and keeps the figures of the last."""
 
+    model = tiny_pipeline.MODEL
+    picture, size = PICTURE, SIZE
+
     def __init__(self, folder: Path) -> None:
-        self.library = tiny_pipeline.library(folder)
-        self.upscalers = tiny_pipeline.upscalers(folder)
+        self.library = tiny_pipeline.library(folder, self.model)
+        self.upscalers = tiny_pipeline.upscalers(folder, self.model)
         self.progress = Progress()
+
+    def work(self, mask: Image | None, changes: dict[str, Any]) -> Work:
+        """The work of the usual request with changes."""
+        return work(checked(replace(USUAL, **changes)), mask, self.upscalers, self.library)
 
     def attempts(
-        self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any
+        self, picture: Image | None = None, size: Size | None = None, mask: Image | None = None, **changes: Any
     ) -> Iterator[Any]:
         self.progress = Progress()
-        options = checked(replace(USUAL, **changes))
-        return work(options, mask, self.upscalers, self.library)(picture, size, self.progress)
+        return self.work(mask, changes)(picture or self.picture, size or self.size, self.progress)
 
-    def result(self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any) -> Image:
+    def result(
+        self, picture: Image | None = None, size: Size | None = None, mask: Image | None = None, **changes: Any
+    ) -> Image:
         attempts = self.attempts(picture, size, mask, **changes)
-        return first_finite(attempts, lambda rows: collect(picture, size, rows))
+        return first_finite(attempts, lambda rows: collect(picture or self.picture, size or self.size, rows))
 
     @cached_property
     def usual(self) -> NDArray[np.uint8]:
@@ -80,3 +92,27 @@ class Job:
 
     def pixels(self, **changes: Any) -> NDArray[np.uint8]:
         return self.result(**changes).pixels
+
+
+class Cancelled(BaseException):
+    """What Cog raises in a request, in tests."""
+
+
+def cancelled_at(step: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Cancels requests at a denoising step; returns the sigmas of the steps that were begun, as they come."""
+    steps: list[float] = []
+    guided = img2img.guided
+
+    def cancelling(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
+        denoise = guided(*given)
+
+        def begun(latents: torch.Tensor, sigma: float) -> torch.Tensor:
+            steps.append(sigma)
+            if len(steps) == step:
+                raise Cancelled
+            return denoise(latents, sigma)
+
+        return begun
+
+    monkeypatch.setattr(img2img, "guided", cancelling)
+    return steps

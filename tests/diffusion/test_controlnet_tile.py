@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import json
 import tracemalloc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tiny_pipeline
-import torch
+from diffusion.jobs import Cancelled, Job, cancelled_at
 from images.samples import noise
 from local_server import ROOT
 from numpy.typing import NDArray
 
-from upscaling.diffusion import img2img
 from upscaling.diffusion.controlnet_tile import Options, checked, passes, work
 from upscaling.diffusion.crops import Crop
 from upscaling.diffusion.img2img import Img2Img
 from upscaling.diffusion.pictures import continued
 from upscaling.diffusion.redraw import Picture
 from upscaling.diffusion.sigmas import TABLE
+from upscaling.diffusion.work import Work
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image, Size, collect
 from upscaling.images.resampling import resized
-from upscaling.runtime.attempts import first_finite
-from upscaling.runtime.progress import Progress
 
 MODEL = "controlnet-tile"
 PICTURE = Image(noise(52, 70, 3))
@@ -52,37 +49,19 @@ def in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))  # nothing is in there
 
 
-class Job:
-    """Runs requests with networks that stay loaded, and keeps the figures of the last."""
+class TileJob(Job):
+    """The same for ControlNet tile."""
 
-    def __init__(self, folder: Path) -> None:
-        self.library = tiny_pipeline.library(folder, MODEL)
-        self.upscalers = tiny_pipeline.upscalers(folder, MODEL)
-        self.progress = Progress()
+    model = MODEL
+    picture, size = PICTURE, SIZE
 
-    def attempts(
-        self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any
-    ) -> Iterator[Any]:
-        self.progress = Progress()
-        options = checked(replace(USUAL, **changes))
-        return work(options, mask, self.upscalers, self.library)(picture, size, self.progress)
-
-    def result(self, picture: Image = PICTURE, size: Size = SIZE, mask: Image | None = None, **changes: Any) -> Image:
-        attempts = self.attempts(picture, size, mask, **changes)
-        return first_finite(attempts, lambda rows: collect(picture, size, rows))
-
-    @cached_property
-    def usual(self) -> NDArray[np.uint8]:
-        """The result of the usual request."""
-        return self.pixels()
-
-    def pixels(self, **changes: Any) -> NDArray[np.uint8]:
-        return self.result(**changes).pixels
+    def work(self, mask: Image | None, changes: dict[str, Any]) -> Work:
+        return work(checked(replace(USUAL, **changes)), mask, self.upscalers, self.library)
 
 
 @pytest.fixture(scope="module")
 def job(folder: Path) -> Job:
-    return Job(folder)
+    return TileJob(folder)
 
 
 def enlarged(picture: Image, size: Size) -> NDArray[np.uint8]:
@@ -280,24 +259,7 @@ def test_grey_16_bit_and_alpha_come_out_as_they_went_in(job: Job) -> None:
 
 
 def test_a_cancel_comes_through_within_a_step(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cancelled(BaseException):
-        pass
-
-    steps: list[float] = []
-    guided = img2img.guided
-
-    def cancelling(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        denoise = guided(*given)
-
-        def step(latents: torch.Tensor, sigma: float) -> torch.Tensor:
-            steps.append(sigma)
-            if len(steps) == 2:
-                raise Cancelled
-            return denoise(latents, sigma)
-
-        return step
-
-    monkeypatch.setattr(img2img, "guided", cancelling)
+    steps = cancelled_at(2, monkeypatch)
     with pytest.raises(Cancelled):
         job.pixels()
     assert len(steps) == 2

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusion.jobs import USUAL, Job
+from diffusion.jobs import USUAL, Cancelled, Job, cancelled_at
 
 from upscaling.diffusion import img2img
 from upscaling.diffusion.options import checked
@@ -98,24 +98,7 @@ def test_what_is_never_finite_is_no_picture(job: Job, monkeypatch: pytest.Monkey
 
 
 def test_a_cancel_comes_through_within_a_step(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Cancelled(BaseException):
-        pass
-
-    steps: list[float] = []
-    guided = img2img.guided
-
-    def cancelling(*given: Any) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        denoise = guided(*given)
-
-        def step(latents: torch.Tensor, sigma: float) -> torch.Tensor:
-            steps.append(sigma)
-            if len(steps) == 3:
-                raise Cancelled
-            return denoise(latents, sigma)
-
-        return step
-
-    monkeypatch.setattr(img2img, "guided", cancelling)
+    steps = cancelled_at(3, monkeypatch)
     with pytest.raises(Cancelled):
         job.pixels(steps=20)
     assert len(steps) == 3
