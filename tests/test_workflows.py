@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from local_server import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
-ALLOWED = re.compile(r"make|tools/\w+\.sh|docker pull|echo|test|\{|\}|\w+=\$\(make|sudo rm -rf")
+RELEASE = ROOT / ".github" / "workflows" / "release.yml"
+ALLOWED = re.compile(r"make|tools/\w+\.sh|docker pull|echo|test|\w+=\$\(make|sudo rm -rf")
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -77,6 +79,15 @@ def test_commands_are_those_that_a_person_can_run(path: Path) -> None:
             assert (ROOT / tool).is_file()
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_command_that_fails_ends_its_step(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["defaults"] == {"run": {"shell": "bash"}}  # sets pipefail
+    assert not [step for step in steps(path) if step.get("shell", "bash") != "bash"]
+    # A substitution hides the failure, unless its value is assigned.
+    lines = [line.strip() for command in commands(path) for line in command.splitlines()]
+    assert [line for line in lines if "$(" in line and not re.match(r"\w+=\$\(", line)] == []
+
+
 def test_targets_that_workflows_call_exist() -> None:
     called = {
         target
@@ -100,20 +111,32 @@ def test_the_gate_waits_for_every_job() -> None:
 
 
 def test_what_is_baked_for_a_release_can_be_verified() -> None:
-    assert "make weights ARGS=--verified-only" in list(commands(ROOT / ".github" / "workflows" / "release.yml"))
+    assert "make weights ARGS=--verified-only" in list(commands(RELEASE))
 
 
-def test_a_release_is_checked_before_and_after_the_push() -> None:
-    text = "\n".join(commands(ROOT / ".github" / "workflows" / "release.yml"))
-    before, _, after = text.partition("make --silent publish")
-    assert "make check-image" in before
-    assert "make check-image" in after
+def test_a_release_gets_its_version_after_all_checks_of_what_was_pushed() -> None:
+    release = {step.get("name", step.get("run", "")): step for step in steps(RELEASE)}
+    order = ["make check-image", "Push it by its commit", "What was pushed works", "Attest what is in it"]
+    places = [list(release).index(name) for name in [*order, "Give it the version", "Summary"]]
+    assert places == sorted(places)
+    assert "make check-image" in release["What was pushed works"]["run"]
+    assert release["Give it the version"]["env"]["IMAGE"] == release["What was pushed works"]["env"]["IMAGE"]
+
+
+def test_a_release_that_failed_has_a_summary_with_the_weights_too() -> None:
+    *_, summary = steps(RELEASE)
+    assert summary["if"] == "always()"
+    assert "make --silent release-weights" in summary["run"]
 
 
 def test_dependabot_holds_what_cog_decides() -> None:
     updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
     (pip,) = [update for update in updates if update["package-ecosystem"] == "pip"]
     assert {"torch", "torchvision"} <= {ignored["dependency-name"] for ignored in pip["ignore"]}
+    # It would compile them in its own way: see .github/dependabot.yml.
+    files = [str(path.relative_to(ROOT)) for path in [*ROOT.glob("models/*/*.txt"), *ROOT.glob("requirements-*.txt")]]
+    made = {path for path in files if (ROOT / path).read_text().startswith("# Made by ")}
+    assert made == {path for path in files if any(fnmatch(path, glob) for glob in pip["exclude-paths"])}
     (actions,) = [update for update in updates if update["package-ecosystem"] == "github-actions"]
     assert set(actions["directories"]) == {"/", *(f"/{path.parent.relative_to(ROOT)}" for path in ACTIONS)}
 

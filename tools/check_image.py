@@ -50,10 +50,11 @@ def docker(*arguments: str) -> str:
 
 
 def too_large(image_bytes: int, weights_bytes: int, image_gb: float) -> Iterator[str]:
-    """The problem of an image that is larger than its smoke.yaml allows beside the weights, which the catalogue names."""
-    size, weights = image_bytes / _GIGABYTE, weights_bytes / _GIGABYTE
-    if size - weights > image_gb:
-        yield f"The image has {size - weights:.1f} GB beside {weights:.1f} GB of weights; smoke.yaml allows {image_gb:g} GB."
+    """The problem of an image that is larger than its smoke.yaml allows, not counting the weights in it."""
+    weights = weights_bytes / _GIGABYTE
+    rest = image_bytes / _GIGABYTE - weights
+    if rest > image_gb:
+        yield f"The image has {rest:.1f} GB beside {weights:.1f} GB of weights; its smoke.yaml allows {image_gb:g} GB."
 
 
 def described(inspected: dict[str, Any], history: list[str], contract: str) -> Iterator[str]:

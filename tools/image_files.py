@@ -84,7 +84,7 @@ def kinds(path: str, begin: bytes, end: bytes, size: int) -> Iterator[str]:
 
 
 def _is_pickle(path: str, begin: bytes, end: bytes) -> bool:
-    """Whether a file is a pickle or contains one, by its content; a cut off one by its suffix. Python's .pth are text."""
+    """Whether a file is a pickle or contains one, by its content. Python's own .pth files are text."""
     named = PurePosixPath(path).suffix in _PICKLES
     if begin.startswith(_ZIP):
         return named or b"/data.pkl" in begin or _OBJECTS.search(begin) is not None

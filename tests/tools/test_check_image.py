@@ -34,7 +34,7 @@ def test_the_size_of_an_image_is_limited_beside_its_weights() -> None:
     assert list(too_large(9_500_000_000, 0, 9.5)) == []
     assert list(too_large(17_000_000_000, 7_500_000_000, 9.5)) == []
     assert list(too_large(17_000_000_000, 7_300_000_000, 9.5)) == [
-        "The image has 9.7 GB beside 7.3 GB of weights; smoke.yaml allows 9.5 GB."
+        "The image has 9.7 GB beside 7.3 GB of weights; its smoke.yaml allows 9.5 GB."
     ]
 
 

@@ -48,9 +48,7 @@ MIT, Apache-2.0 and non-commercial; `other`: LIMIT, MIT-0, Apache-2.0.1.
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "models" / "one").mkdir(parents=True)
-    (tmp_path / "README.md").write_text(
-        "MIT Apache-2.0 non-commercial\n| [one](models/one/README.md) | non-commercial |\n"
-    )
+    (tmp_path / "README.md").write_text("All non-commercial\n| [one](models/one/README.md) | non-commercial |\n")
     (tmp_path / "models" / "one" / "README.md").write_text(README)
     return tmp_path
 
