@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -161,3 +163,32 @@ def test_a_newer_cog_is_told(tmp_path: Path, tags: list[str], code: int, said: s
     command = ["tools/newest_cog.sh", "1.10.0", cog_repository(tmp_path, *tags)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (code, said), done.stderr
+
+
+def lint_with(programs: Path, **written: str) -> subprocess.CompletedProcess[str]:
+    """Runs `make lint` with stand-ins for its programs."""
+    (programs / "bin").mkdir()
+    for name, script in {**dict.fromkeys(("ruff", "pyright", "shellcheck", "zizmor"), ""), **written}.items():
+        program = programs / "bin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(stat.S_IRWXU)
+    venv = os.path.relpath(programs, ROOT)
+    command = ["make", "--silent", "--old-file", f"{venv}/tests", "lint", f"VENV={venv}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_lint_says_that_actionlint_is_left_out(tmp_path: Path) -> None:
+    done = lint_with(tmp_path)
+    said = "actionlint is not installed, and was left out: `make actionlint` builds it, with Go.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+
+
+def test_lint_fails_where_actionlint_does(tmp_path: Path) -> None:
+    done = lint_with(tmp_path, actionlint="echo bad workflow; exit 1")
+    assert (done.returncode, done.stdout) == (2, "bad workflow\n")
+
+
+def test_lint_of_a_pull_request_has_actionlint() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    ran = [step.get("run") for step in jobs["lint"]["steps"]]
+    assert ran.index("make actionlint") < ran.index("make lint")
