@@ -20,7 +20,7 @@ FOLDER := models/$(MODEL)
 
 .PHONY: help demo face-overlay modes predict bulk serve weights pin vendor requirements requirements-bulk schema build push test soak bench lint format clean
 .PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
-.PHONY: check-cog licences release-names release-notes release-weights publish name-version audit audit-lock actionlint kubeconform check-deploy scaling
+.PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint kubeconform check-deploy scaling
 .DEFAULT_GOAL := help
 
 help: ## Lists these commands.
@@ -114,6 +114,7 @@ release-names: ## Prints the model and version of a release tag: TAG=real-esrgan
 release-notes: ## Prints the text in CHANGELOG.md for a release tag: TAG=real-esrgan/v1.0.0.
 	@$(PYTHON) tools/release.py notes "$$TAG"
 
+.PHONY: release-weights name-version
 release-weights: $(VENV)/$(MODEL) ## Lists the weights that are in the image of a model, and those left out: MODEL=….
 	@$(BIN)/python tools/release_weights.py $(MODEL)
 

@@ -113,7 +113,7 @@ def test_the_gate_waits_for_every_job() -> None:
 
 
 def test_what_is_baked_for_a_release_can_be_verified() -> None:
-    assert "make weights ARGS=--verified-only" in list(commands(RELEASE))
+    assert "make weights ARGS=--verified-only" in list(commands(ROOT / ".github" / "workflows" / "release.yml"))
 
 
 def test_a_release_gets_its_version_after_all_checks_of_what_was_pushed() -> None:

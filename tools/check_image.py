@@ -20,7 +20,7 @@ from typing import Any
 
 import smoke
 from bridge import bridge
-from image_files import Contents, holds_secret, read
+from image_files import holds_secret, problems
 from local_server import ROOT, health
 
 LOCKED_DOWN = ["--network", "none", "--read-only", "--tmpfs", "/tmp", "--user", "1000", "--cap-drop", "ALL"]
@@ -49,16 +49,11 @@ def docker(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def too_large(image_bytes: int, weights_bytes: int, image_gb: float) -> Iterator[str]:
-    """The problem of an image that is larger than its smoke.yaml allows, not counting the weights in it."""
-    weights = weights_bytes / _GIGABYTE
-    rest = image_bytes / _GIGABYTE - weights
-    if rest > image_gb:
-        yield f"The image has {rest:.1f} GB beside {weights:.1f} GB of weights; its smoke.yaml allows {image_gb:g} GB."
-
-
-def described(inspected: dict[str, Any], history: list[str], contract: str) -> Iterator[str]:
-    """Problems in the description of an image: its schema, secrets in variables and build steps."""
+def described(inspected: dict[str, Any], history: list[str], contract: str, image_gb: float) -> Iterator[str]:
+    """Problems in the description of an image: its size, its schema, secrets in variables and build steps."""
+    size = inspected["Size"] / _GIGABYTE
+    if size > image_gb:
+        yield f"The image has {size:.1f} GB; its smoke.yaml allows {image_gb:g} GB."
     label = (inspected["Config"]["Labels"] or {}).get("run.cog.openapi_schema")
     if label is None or _comparable(label) != _comparable(contract):
         yield "The image's schema is not the committed openapi.json: run `make schema`."
@@ -74,16 +69,15 @@ def _comparable(schema: str) -> Any:
     return read
 
 
-def exported(image: str) -> Contents:
-    """What is in the files of an image."""
+def exported(image: str) -> Iterator[str]:
+    """Problems in the files of an image."""
     container = docker("create", image)
     try:
         with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as export:
             assert export.stdout is not None
-            contents = read(export.stdout)
+            yield from problems(export.stdout)
             if export.wait(_EXPORT_WITHIN) != 0:
-                contents.problems.append("Not all of its files could be read.")
-        return contents
+                yield "Not all of its files could be read."
     finally:
         docker("rm", "--force", "--volumes", container)
 
@@ -116,16 +110,13 @@ def check(model: str, image: str, gpu: bool) -> int:
     wanted = smoke.read(folder / "smoke.yaml")
     inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).splitlines()
-    contents = exported(image)
     wrong = [
-        *too_large(inspected["Size"], contents.weights_bytes, wanted.image_gb),
-        *described(inspected, history, (folder / "openapi.json").read_text()),
-        *contents.problems,
+        *described(inspected, history, (folder / "openapi.json").read_text(), wanted.image_gb),
+        *exported(image),
     ]
     for said in wrong:
         print(f"{model}: {said}", flush=True)
-    sizes = f"{inspected['Size'] / _GIGABYTE:.2f} GB, with {contents.weights_bytes / _GIGABYTE:.2f} GB of weights"
-    print(f"{model}: {sizes}", flush=True)
+    print(f"{model}: {inspected['Size'] / _GIGABYTE:.2f} GB", flush=True)
     with started(image, gpu) as container, bridge(["docker", "exec", "--interactive", container]) as url:
         print(f"{model}: READY after {ready_after(url, container, wanted.ready_seconds):.1f} s", flush=True)
         failed = smoke.run(model, url, [case for case in wanted.cases if gpu or not case.gpu])

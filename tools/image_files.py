@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO
 
 _ELF = b"\x7fELF"
 _READ = 1 << 20  # bytes; a larger file is no secret
-_WEIGHTS = "src/weights/"
 _PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle"}
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")  # of protocol 2 or later
 _STOP = b"."  # ends a pickle
@@ -39,19 +37,8 @@ _SECRETS = re.compile(
 )
 
 
-@dataclass
-class Contents:
-    """What `read` found in an image."""
-
-    problems: list[str] = field(default_factory=list)
-    """One sentence for each file that must not be there."""
-    weights_bytes: int = 0
-    """Size of the weights that are baked in."""
-
-
-def read(archive: IO[bytes]) -> Contents:
-    """The problems and the weights of an exported image, which is a tar stream."""
-    found = Contents()
+def problems(archive: IO[bytes]) -> Iterator[str]:
+    """One sentence for each file that must not be in an exported image, which is a tar stream."""
     with tarfile.open(fileobj=archive, mode="r|") as members:
         for member in members:
             opened = members.extractfile(member) if member.isfile() else None
@@ -60,9 +47,8 @@ def read(archive: IO[bytes]) -> Contents:
             path = str(PurePosixPath(member.name))
             begin = opened.read(_READ)
             end = _last_byte(opened, begin) if _PICKLE.match(begin) else b""
-            found.problems += [f"/{path} is {kind}." for kind in kinds(path, begin, end, member.size)]
-            found.weights_bytes += member.size if path.startswith(_WEIGHTS) else 0
-    return found
+            for kind in kinds(path, begin, end, member.size):
+                yield f"/{path} is {kind}."
 
 
 def _last_byte(opened: IO[bytes], begin: bytes) -> bytes:

@@ -60,7 +60,7 @@ class Smoke:
     """The content of a smoke.yaml."""
 
     image_gb: float
-    """Largest size of the image on disk without the weights in it, in 10⁹ bytes."""
+    """Largest size of the image on disk, in 10⁹ bytes."""
     ready_seconds: int
     """Longest time from the start of the container until it is READY."""
     weights: tuple[str, ...]

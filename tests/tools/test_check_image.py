@@ -9,7 +9,7 @@ from typing import Any
 import check_image
 import pytest
 from bridge import bridge
-from check_image import ImageError, described, main, ready_after, too_large
+from check_image import ImageError, described, main, ready_after
 from local_server import health
 from loopback import Answer, Site, site
 from predict import PredictionError, predict
@@ -23,44 +23,40 @@ TOKEN = "ghp_" + "a1B2" * 9
 def image(**changed: Any) -> dict[str, Any]:
     label = json.dumps({"paths": {"/": 1}, "info": {"version": "0.1"}})
     config = {"Env": ["PATH=/bin"], "Labels": {"run.cog.openapi_schema": label}}
-    return {"Config": {**config, **changed}}
+    return {"Size": 9_500_000_000, "Config": {**config, **changed}}
 
 
 def test_an_image_as_it_must_be_has_nothing_wrong() -> None:
-    assert list(described(image(), ["RUN pip install"], CONTRACT)) == []
-
-
-def test_the_size_of_an_image_is_limited_beside_its_weights() -> None:
-    assert list(too_large(9_500_000_000, 0, 9.5)) == []
-    assert list(too_large(17_000_000_000, 7_500_000_000, 9.5)) == []
-    assert list(too_large(17_000_000_000, 7_300_000_000, 9.5)) == [
-        "The image has 9.7 GB beside 7.3 GB of weights; its smoke.yaml allows 9.5 GB."
-    ]
+    assert list(described(image(), ["RUN pip install"], CONTRACT, 10)) == []
 
 
 @pytest.mark.parametrize(
-    ("inspected", "history", "said"),
+    ("inspected", "history", "image_gb", "said"),
     [
-        (image(Labels=None), [], "The image's schema is not the committed openapi.json: run `make schema`."),
+        (image(), [], 9.4, "The image has 9.5 GB; its smoke.yaml allows 9.4 GB."),
+        (image(Labels=None), [], 10, "The image's schema is not the committed openapi.json: run `make schema`."),
         (
             image(Labels={"run.cog.openapi_schema": '{"info": {}, "paths": {}}'}),
             [],
+            10,
             "The image's schema is not the committed openapi.json: run `make schema`.",
         ),
         (
             image(Env=["A=1", f"LOGIN={TOKEN}"]),
             [],
+            10,
             "LOGIN holds a key or a token, which everyone who has the image can read.",
         ),
         (
             image(),
             [f"RUN echo {TOKEN}"],
+            10,
             "A step of its build holds a key or a token, which everyone who has the image can read.",
         ),
     ],
 )
-def test_what_is_wrong_is_told(inspected: dict[str, Any], history: list[str], said: str) -> None:
-    assert list(described(inspected, history, CONTRACT)) == [said]
+def test_what_is_wrong_is_told(inspected: dict[str, Any], history: list[str], image_gb: float, said: str) -> None:
+    assert list(described(inspected, history, CONTRACT, image_gb)) == [said]
 
 
 @pytest.fixture
