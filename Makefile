@@ -61,8 +61,9 @@ requirements-bulk: $(VENV)/uv ## Updates requirements-bulk.txt from the extra `b
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock_bulk.sh >requirements-bulk.txt.new
 	@mv requirements-bulk.txt.new requirements-bulk.txt
 
-check-requirements: $(VENV)/uv ## Checks that the requirements.txt of every model matches its requirements.in.
+check-requirements: $(VENV)/uv ## Checks that the requirements.txt of every model and requirements-bulk.txt are up to date.
 	@for model in $(MODELS); do PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock.sh $$model $(WHEEL) || exit 1; done
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock_bulk.sh
 
 audit-lock: $(VENV)/uv ## Writes requirements-audit.txt: the pinned packages of all models, with hashes.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/audit_lock.sh >requirements-audit.txt.new && mv requirements-audit.txt.new requirements-audit.txt
@@ -113,9 +114,17 @@ release-names: ## Prints the model and version of a release tag: TAG=real-esrgan
 release-notes: ## Prints the text in CHANGELOG.md for a release tag: TAG=real-esrgan/v1.0.0.
 	@$(PYTHON) tools/release.py notes "$$TAG"
 
-publish: ## Pushes the image of a model and prints its digest: MODEL=… IMAGE=registry/you/name VERSION=1.0.0.
-	@test -n "$(IMAGE)" -a -n "$(VERSION)" || { echo "IMAGE or VERSION is missing: make publish MODEL=$(MODEL) IMAGE=registry/you/name VERSION=1.0.0" >&2; exit 2; }
-	@tools/publish.sh $(MODEL) $(IMAGE) $(VERSION)
+.PHONY: release-weights name-version
+release-weights: $(VENV)/$(MODEL) ## Lists the weights that are in the image of a model, and those left out: MODEL=….
+	@$(BIN)/python tools/release_weights.py $(MODEL)
+
+publish: ## Pushes the built image of a model by its commit, and prints its digest: MODEL=… IMAGE=registry/you/name.
+	@test -n "$(IMAGE)" || { echo "IMAGE is missing: make publish MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
+	@tools/publish.sh $(MODEL) $(IMAGE)
+
+name-version: ## Gives an image that `make publish` pushed its version: IMAGE=registry/you/name@sha256:… VERSION=1.0.0.
+	@test -n "$(IMAGE)" -a -n "$(VERSION)" || { echo "IMAGE or VERSION is missing: make name-version IMAGE=registry/you/name@sha256:… VERSION=1.0.0" >&2; exit 2; }
+	@tools/name_version.sh $(IMAGE) $(VERSION)
 
 push: $(FOLDER)/vendor/$(WHEEL) ## Builds and pushes the image of a model: MODEL=… IMAGE=registry/you/name.
 	@test -n "$(IMAGE)" || { echo "IMAGE is missing: make push MODEL=$(MODEL) IMAGE=registry/you/name" >&2; exit 2; }
@@ -135,7 +144,7 @@ lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 	@$(BIN)/shellcheck tools/*.sh .ci/run
 	@$(BIN)/zizmor --quiet --offline .github
-	@if [ -x $(BIN)/actionlint ]; then PATH="$(CURDIR)/$(BIN):$$PATH" actionlint; else echo "actionlint is left out: \`make actionlint\` installs it, with Go."; fi
+	@if [ -x $(BIN)/actionlint ]; then PATH="$(CURDIR)/$(BIN):$$PATH" actionlint; else echo "actionlint is not installed, and was left out: \`make actionlint\` builds it, with Go." >&2; fi
 
 # Not on the Python package index, but for a package that downloads it from GitHub while it is installed.
 actionlint: | $(VENV)/uv ## Builds actionlint with Go, for `make lint`.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,8 @@ from local_server import ROOT
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
-ALLOWED = re.compile(r"make|tools/\w+\.sh|docker pull|echo|test|\{|\}|\w+=\$\(make|sudo rm -rf")
+RELEASE = ROOT / ".github" / "workflows" / "release.yml"
+ALLOWED = re.compile(r"make|tools/\w+\.sh|docker pull|echo|test|\w+=\$\(make|sudo rm -rf")
 
 
 @pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
@@ -77,6 +81,15 @@ def test_commands_are_those_that_a_person_can_run(path: Path) -> None:
             assert (ROOT / tool).is_file()
 
 
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_command_that_fails_ends_its_step(path: Path) -> None:
+    assert yaml.safe_load(path.read_text())["defaults"] == {"run": {"shell": "bash"}}  # sets pipefail
+    assert not [step for step in steps(path) if step.get("shell", "bash") != "bash"]
+    # A substitution hides the failure, unless its value is assigned.
+    lines = [line.strip() for command in commands(path) for line in command.splitlines()]
+    assert [line for line in lines if "$(" in line and not re.match(r"\w+=\$\(", line)] == []
+
+
 def test_targets_that_workflows_call_exist() -> None:
     called = {
         target
@@ -103,17 +116,29 @@ def test_what_is_baked_for_a_release_can_be_verified() -> None:
     assert "make weights ARGS=--verified-only" in list(commands(ROOT / ".github" / "workflows" / "release.yml"))
 
 
-def test_a_release_is_checked_before_and_after_the_push() -> None:
-    text = "\n".join(commands(ROOT / ".github" / "workflows" / "release.yml"))
-    before, _, after = text.partition("make --silent publish")
-    assert "make check-image" in before
-    assert "make check-image" in after
+def test_a_release_gets_its_version_after_all_checks_of_what_was_pushed() -> None:
+    release = {step.get("name", step.get("run", "")): step for step in steps(RELEASE)}
+    order = ["make check-image", "Push it by its commit", "What was pushed works", "Attest what is in it"]
+    places = [list(release).index(name) for name in [*order, "Give it the version", "Summary"]]
+    assert places == sorted(places)
+    assert "make check-image" in release["What was pushed works"]["run"]
+    assert release["Give it the version"]["env"]["IMAGE"] == release["What was pushed works"]["env"]["IMAGE"]
+
+
+def test_a_release_that_failed_has_a_summary_with_the_weights_too() -> None:
+    *_, summary = steps(RELEASE)
+    assert summary["if"] == "always()"
+    assert "make --silent release-weights" in summary["run"]
 
 
 def test_dependabot_holds_what_cog_decides() -> None:
     updates = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text())["updates"]
     (pip,) = [update for update in updates if update["package-ecosystem"] == "pip"]
     assert {"torch", "torchvision"} <= {ignored["dependency-name"] for ignored in pip["ignore"]}
+    # It would compile them in its own way: see .github/dependabot.yml.
+    files = [str(path.relative_to(ROOT)) for path in [*ROOT.glob("models/*/*.txt"), *ROOT.glob("requirements-*.txt")]]
+    made = {path for path in files if (ROOT / path).read_text().startswith("# Made by ")}
+    assert made == {path for path in files if any(fnmatch(path, glob) for glob in pip["exclude-paths"])}
     (actions,) = [update for update in updates if update["package-ecosystem"] == "github-actions"]
     assert set(actions["directories"]) == {"/", *(f"/{path.parent.relative_to(ROOT)}" for path in ACTIONS)}
 
@@ -138,3 +163,32 @@ def test_a_newer_cog_is_told(tmp_path: Path, tags: list[str], code: int, said: s
     command = ["tools/newest_cog.sh", "1.10.0", cog_repository(tmp_path, *tags)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (code, said), done.stderr
+
+
+def lint_with(programs: Path, **written: str) -> subprocess.CompletedProcess[str]:
+    """Runs `make lint` with stand-ins for its programs."""
+    (programs / "bin").mkdir()
+    for name, script in {**dict.fromkeys(("ruff", "pyright", "shellcheck", "zizmor"), ""), **written}.items():
+        program = programs / "bin" / name
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(stat.S_IRWXU)
+    venv = os.path.relpath(programs, ROOT)
+    command = ["make", "--silent", "--old-file", f"{venv}/tests", "lint", f"VENV={venv}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_lint_says_that_actionlint_is_left_out(tmp_path: Path) -> None:
+    done = lint_with(tmp_path)
+    said = "actionlint is not installed, and was left out: `make actionlint` builds it, with Go.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", said)
+
+
+def test_lint_fails_where_actionlint_does(tmp_path: Path) -> None:
+    done = lint_with(tmp_path, actionlint="echo bad workflow; exit 1")
+    assert (done.returncode, done.stdout) == (2, "bad workflow\n")
+
+
+def test_lint_of_a_pull_request_has_actionlint() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    ran = [step.get("run") for step in jobs["lint"]["steps"]]
+    assert ran.index("make actionlint") < ran.index("make lint")

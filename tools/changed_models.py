@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 _PACKAGE = "shared/src/upscaling/"
-_BUILD = ("Makefile", ".github/", "shared/", "tools/")  # what every image is built with; the Makefile pins Cog
+# What every image is built with and checked by: the Makefile pins Cog, and the smoke cases take the samples.
+_BUILD = ("Makefile", ".github/", "samples/", "shared/", "tools/")
 
 
 def changed_models(root: Path, base: str) -> list[str]:
@@ -32,10 +33,10 @@ def changed_models(root: Path, base: str) -> list[str]:
 
 
 def rooms_of(root: Path, model: str) -> set[str]:
-    """The rooms of the shared package that a model's run.py imports, itself or through other rooms."""
+    """The rooms of the shared package that the Python files of a model import, themselves or through other rooms."""
     package = root / _PACKAGE
     seen = set[str]()
-    waiting = list(_imports(root / "models" / model / "run.py"))
+    waiting = [module for path in sorted((root / "models" / model).glob("*.py")) for module in _imports(path)]
     while waiting:
         module = waiting.pop()
         if module in seen:

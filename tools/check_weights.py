@@ -3,8 +3,8 @@
 Usage: python tools/check_weights.py
 
 Lists all problems: entries without origin or licence, files without size or SHA-256 that are not marked as unpublished,
-entries that no model uses, licences that the README of a model does not name, and models with non-commercial weights
-that are not marked in the main README.
+entries that no model uses, licences that the README of a model does not name beside the weights, and models with
+non-commercial weights that are not marked in the main README.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from upscaling.weights.catalogue import Catalogue, Entry, File, catalogue
@@ -52,20 +53,36 @@ def _missing(file: File) -> str:
 def _unstated(weights: Catalogue, model: str, root: Path) -> Iterator[str]:
     """What the model's own README and its row in the main README do not say about its licences."""
     own = root / "models" / model / "README.md"
-    text = re.sub(r"\s+", " ", own.read_text())
-    words = licences(weights, model)
-    yield from (f"{own.relative_to(root)} does not name the licence {word}." for word in words if word not in text)
+    # Rows of tables, points of lists and paragraphs.
+    statements = [" ".join(part.split()) for part in re.split(r"\n\s*\n|\n(?=\||- )", own.read_text())]
+    for entry in (weights.entries[name] for name in weights.models[model]):
+        about = [text for text in statements if _is_about(text, entry.name)]
+        for word in _words(entry):
+            if not any(_says(text, word) for text in about):
+                yield f"{own.relative_to(root)} does not name the licence {word} of {entry.name}."
     rows = [line for line in (root / "README.md").read_text().splitlines() if line.startswith(f"| [{model}](")]
-    if NON_COMMERCIAL in words and not any(NON_COMMERCIAL in row for row in rows):
+    if NON_COMMERCIAL in licences(weights, model) and not any(NON_COMMERCIAL in row for row in rows):
         yield f"The row of {model} in README.md does not say that some of its weights are {NON_COMMERCIAL}."
+
+
+def _is_about(text: str, name: str) -> bool:
+    """Whether a text has the name as code, or a pattern for it, like `RealESRGAN_*`."""
+    return any(fnmatchcase(name, code) for code in re.findall(r"`([^`]+)`", text))
+
+
+def _says(text: str, word: str) -> bool:
+    return re.search(rf"(?<![\w+-]){re.escape(word)}(?![\w+-]|\.\d)", text) is not None
+
+
+def _words(entry: Entry) -> list[str]:
+    """The licence of an entry without exceptions, and "non-commercial" if it says so."""
+    restricted = entry.non_commercial or NON_COMMERCIAL in entry.licence
+    return [entry.licence.partition(",")[0], *([NON_COMMERCIAL] if restricted else [])]
 
 
 def licences(weights: Catalogue, model: str) -> list[str]:
     """The licences of a model's weights, each once and without exceptions, and "non-commercial" if one says so."""
-    entries = [weights.entries[name] for name in weights.models[model]]
-    words = [entry.licence.partition(",")[0] for entry in entries]
-    words += [NON_COMMERCIAL for entry in entries if entry.non_commercial or NON_COMMERCIAL in entry.licence]
-    return list(dict.fromkeys(words))
+    return list(dict.fromkeys(word for name in weights.models[model] for word in _words(weights.entries[name])))
 
 
 if __name__ == "__main__":

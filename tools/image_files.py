@@ -11,10 +11,15 @@ from typing import IO
 _ELF = b"\x7fELF"
 _READ = 1 << 20  # bytes; a larger file is no secret
 _PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl", ".pickle"}
-# A pickle of protocol 2 or later, or the zip archive that torch puts one into. Python's own .pth files are text.
-_PICKLED = re.compile(rb"\x80[\x02-\x05]|PK\x03\x04")
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")  # of protocol 2 or later
+_STOP = b"."  # ends a pickle
+_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # before its archives; tensors follow the pickles
+_ZIP = b"PK\x03\x04"  # torch puts data.pkl into one, numpy.savez arrays
+# The header of an array of objects, which numpy pickles.
+_OBJECTS = re.compile(rb"\x93NUMPY.{4,6}\{[^}]*'\|O\d?'", re.DOTALL)
 _PACKAGES = re.compile(r"(^|/)(site|dist)-packages/")
-_TEST_DATA = re.compile(r"(^|/)(site|dist)-packages/.*/tests?/")
+# The grammars of lib2to3 come with Python, and test data with packages; nothing of ours opens them.
+_OTHERS_PICKLES = re.compile(r"(^|/)(site|dist)-packages/.*/tests?/|(^|/)lib2to3/(Pattern)?Grammar[\w.]*\.pickle$")
 _CACHES = re.compile(
     # Cog leaves the folder of uv, but nothing that uv downloaded or built.
     r"(^|/)\.cache/(pip|torch|huggingface|ccache)/|(^|/)\.cache/uv/(archive|wheels|simple)-v\d+/"
@@ -36,25 +41,41 @@ def problems(archive: IO[bytes]) -> Iterator[str]:
     """One sentence for each file that must not be in an exported image, which is a tar stream."""
     with tarfile.open(fileobj=archive, mode="r|") as members:
         for member in members:
-            path = str(PurePosixPath(member.name))
-            if not member.isfile():
+            opened = members.extractfile(member) if member.isfile() else None
+            if opened is None:
                 continue
-            opened = members.extractfile(member)
-            begin = opened.read(_READ) if opened is not None else b""
-            for kind in kinds(path, begin, member.size):
+            path = str(PurePosixPath(member.name))
+            begin = opened.read(_READ)
+            end = _last_byte(opened, begin) if _PICKLE.match(begin) else b""
+            for kind in kinds(path, begin, end, member.size):
                 yield f"/{path} is {kind}."
 
 
-def kinds(path: str, begin: bytes, size: int) -> Iterator[str]:
-    """Which of these a file is, by its path without the leading slash, its first bytes and its size in bytes."""
+def _last_byte(opened: IO[bytes], begin: bytes) -> bytes:
+    while chunk := opened.read(_READ):
+        begin = chunk
+    return begin[-1:]
+
+
+def kinds(path: str, begin: bytes, end: bytes, size: int) -> Iterator[str]:
+    """Which of these a file is, by its path without the leading slash, first bytes, last byte and size in bytes."""
     if _CACHES.search(path):
         yield "part of a cache"
-    if PurePosixPath(path).suffix in _PICKLES and _PICKLED.match(begin) and not _TEST_DATA.search(path):
+    if _is_pickle(path, begin, end) and not _OTHERS_PICKLES.search(path):
         yield "a pickle"
     # Packages have keys in their tests and tables that look like tokens; programs contain the first line of a key.
     exempt = _PACKAGES.search(path) or begin.startswith(_ELF)
     if not exempt and (_SECRET_NAMES.search(path) or (size <= _READ and _SECRETS.search(begin))):
         yield "a secret"
+
+
+def _is_pickle(path: str, begin: bytes, end: bytes) -> bool:
+    """Whether a file is a pickle or contains one, by its content. Python's own .pth files are text."""
+    named = PurePosixPath(path).suffix in _PICKLES
+    if begin.startswith(_ZIP):
+        return named or b"/data.pkl" in begin or _OBJECTS.search(begin) is not None
+    whole = named or end == _STOP or begin.startswith(_OLD_TORCH)
+    return (whole and _PICKLE.match(begin) is not None) or _OBJECTS.match(begin) is not None
 
 
 def holds_secret(text: str) -> bool:

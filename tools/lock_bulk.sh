@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Prints requirements-bulk.txt: what the extra `bulk` of the shared package needs beside the requirements of any model.
-# Usage: tools/lock_bulk.sh
+# Usage: tools/lock_bulk.sh [OPTION OF uv …]
 set -euo pipefail
 pinned=$(cat models/*/requirements.txt | grep -E '^[a-z0-9-]+==' | sort | uniq -c)
 models=$(find models -mindepth 2 -maxdepth 2 -name requirements.txt | wc -l)
@@ -9,6 +9,7 @@ of_every_model=$(awk -v models="$models" '$1 == models { print $2 }' <<<"$pinned
 older="python-dateutil<3"
 echo "# Made by \`make requirements-bulk\` from the extra \`bulk\` in shared/pyproject.toml."
 uv pip compile --quiet --no-header --no-annotate --strip-extras --no-emit-index-url --no-emit-find-links \
-  --python-version 3.11 --python-platform x86_64-unknown-linux-gnu --constraint <(awk '{ print $2 }' <<<"$pinned"; echo "$older") \
+  --python-version 3.11 --python-platform x86_64-unknown-linux-gnu "$@" \
+  --constraint <(awk '{ print $2 }' <<<"$pinned"; echo "$older") \
   --extra bulk shared/pyproject.toml |
   grep -Ev '^(nvidia-|cuda-|triton==)' | grep -vxF "$of_every_model"

@@ -1,20 +1,14 @@
 #!/usr/bin/env bash
-# Pushes the image of a model, and prints its name with the digest: REGISTRY/MODEL@sha256:….
-# The tags are X.Y.Z and sha-<12 digits of the commit>. r8.im needs `cog push` and names versions itself.
-# Usage: tools/publish.sh MODEL IMAGE VERSION
+# Pushes the built image of a model, as it was checked, and prints its name with the digest: REGISTRY/MODEL@sha256:….
+# Its tag is sha-<12 digits of the commit>; tools/name_version.sh gives it the version. r8.im numbers versions itself, and
+# there the push is the release. `cog push` would build the image again.
+# Usage: tools/publish.sh MODEL IMAGE
 set -euo pipefail
-model=$1 image=$2 version=$3
+model=$1 image=$2
 case $image in
-  r8.im/*)
-    (cd "models/$model" && cog push "$image" >&2)
-    pushed=$image
-    ;;
-  *)
-    pushed=$image:$version
-    for name in "$pushed" "$image:sha-$(git rev-parse --short=12 HEAD)"; do
-      docker tag "$model" "$name"
-      docker push "$name" >&2
-    done
-    ;;
+  r8.im/*) pushed=$image ;;
+  *) pushed=$image:sha-$(git rev-parse --short=12 HEAD) ;;
 esac
+docker tag "$model" "$pushed"
+docker push "$pushed" >&2
 docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$pushed" | grep -m 1 -F "$image@"

@@ -33,7 +33,10 @@ FILES = {
     "models/portrait/cog.yaml": "",
     "models/portrait/run.py": "from upscaling import faces\nfrom upscaling.superres.upscaler import Upscaler\n",
     "models/sharpen/cog.yaml": "",
-    "models/sharpen/run.py": "from upscaling.superres.upscaler import Upscaler\n",
+    "models/sharpen/run.py": "import outputs\nfrom upscaling.superres.upscaler import Upscaler\n",
+    "models/sharpen/outputs.py": "from upscaling.serving.outputs import write\n",
+    f"{PACKAGE}/serving/outputs.py": "",
+    "samples/cat.jpg": "",
 }
 ALL = ["painter", "portrait", "sharpen"]
 
@@ -61,6 +64,8 @@ def base(tmp_path: Path) -> str:
         ("Makefile", ALL),
         (".github/workflows/ci.yml", ALL),
         ("tools/check.sh", ALL),
+        ("samples/cat.jpg", ALL),
+        (f"{PACKAGE}/serving/outputs.py", ["sharpen"]),
         ("README.md", []),
         ("docs/page.md", []),
         ("tests/test_one.py", []),

@@ -34,14 +34,22 @@ files."config.json" = { sha256 = "33", unpublished = "size" }
 licence = "Apache-2.0, except a part (non-commercial)"
 origin = "example.org/face"
 """
-SAID = "MIT, Apache-2.0 and non-commercial"
+README = """| name | licence |
+|---|---|
+| `net` | MIT |
+
+- `fa*`: Apache-2.0,
+  with a non-commercial part
+
+MIT, Apache-2.0 and non-commercial; `other`: LIMIT, MIT-0, Apache-2.0.1.
+"""
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "models" / "one").mkdir(parents=True)
-    (tmp_path / "README.md").write_text(f"MIT Apache-2.0 non-commercial\n| [one](models/one/README.md) | {SAID} |\n")
-    (tmp_path / "models" / "one" / "README.md").write_text(f"All of it is {SAID}.\n")
+    (tmp_path / "README.md").write_text("All non-commercial\n| [one](models/one/README.md) | non-commercial |\n")
+    (tmp_path / "models" / "one" / "README.md").write_text(README)
     return tmp_path
 
 
@@ -74,16 +82,29 @@ def test_what_is_incomplete_is_told(root: Path, old: str, new: str, said: str) -
     assert said in problems(read(WHOLE.replace(old, new)), root)
 
 
-@pytest.mark.parametrize("words", ["MIT", "Apache-2.0", "non-commercial"])
-def test_a_licence_missing_in_the_readme_of_the_model_is_reported(root: Path, words: str) -> None:
-    page = root / "models" / "one" / "README.md"
-    page.write_text(page.read_text().replace(words, ""))
-    assert problems(read(WHOLE), root) == [f"models/one/README.md does not name the licence {words}."]
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("`net` | MIT", "`net` |", "MIT of net"),
+        ("`net` | MIT", "`net` | LIMIT", "MIT of net"),
+        ("`net` | MIT", "`net` | MIT-0", "MIT of net"),
+        ("`net` | MIT", "`nets` | MIT", "MIT of net"),
+        ("`fa*`: Apache-2.0", "`fa*`: Apache-2.0.1", "Apache-2.0 of face"),
+        ("`fa*`", "`Fa*`", "Apache-2.0 of face"),
+        ("a non-commercial part", "a part", "non-commercial of face"),
+    ],
+)
+def test_a_licence_that_the_readme_does_not_name_beside_the_weights_is_reported(
+    root: Path, old: str, new: str, said: str
+) -> None:
+    assert README.count(old) == 1
+    (root / "models" / "one" / "README.md").write_text(README.replace(old, new))
+    assert f"models/one/README.md does not name the licence {said}." in problems(read(WHOLE), root)
 
 
 def test_non_commercial_weights_not_marked_in_the_main_readme_are_reported(root: Path) -> None:
     page = root / "README.md"
-    page.write_text(page.read_text().replace(SAID, "MIT"))
+    page.write_text(page.read_text().replace("| non-commercial |", "| MIT |"))
     assert problems(read(WHOLE), root) == [
         "The row of one in README.md does not say that some of its weights are non-commercial."
     ]
