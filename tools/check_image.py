@@ -116,8 +116,9 @@ def check(model: str, image: str, gpu: bool) -> int:
     wanted = smoke.read(folder / "smoke.yaml")
     inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).splitlines()
+    allowed_gb = round(wanted.image_gb + weights_gb(folder), 1)
     wrong = [
-        *described(inspected, history, (folder / "openapi.json").read_text(), round(wanted.image_gb + weights_gb(folder), 1)),
+        *described(inspected, history, (folder / "openapi.json").read_text(), allowed_gb),
         *exported(image),
     ]
     for said in wrong:

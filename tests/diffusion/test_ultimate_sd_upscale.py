@@ -16,7 +16,11 @@ from hypothesis import strategies as st
 from images.samples import noise, rgb_profile
 from numpy.typing import NDArray
 
+from upscaling.diffusion import work as work_of_redraws
+from upscaling.diffusion.colour_fix import fix_colours
+from upscaling.diffusion.img2img import Img2Img
 from upscaling.diffusion.pictures import as_it_was, in_rgb
+from upscaling.diffusion.redraw import Picture
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import SCHEDULES
 from upscaling.diffusion.ultimate_sd_upscale import CONTROLNET
@@ -77,6 +81,12 @@ def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: 
     assert Job(tmp_path).result(size=size).pixels.shape == (24, 40, 3)
 
 
+def test_an_upscale_by_of_1_needs_no_upscaler_at_any_size(tmp_path: Path) -> None:
+    found = Job(tmp_path).result(size=Size(48, 24), mode_type="None").pixels  # 45 × 26, rounded to multiples of 8
+    expected = np.concatenate(list(resample(iter([PICTURE.pixels]), (26, 45), (24, 48))))
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -98,12 +108,30 @@ def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: 
         {"force_uniform_tiles": False},
         {"upscaler": "4x-UltraSharp"},
         {"tile_width": 72},
+        {"tile_height": 40 + 32},
+        {"tile_padding": 24},
+        {"mask_blur": 9},
     ],
     ids=str,
 )
 def test_every_input_matters(job: Job, changes: dict[str, Any]) -> None:
     usual = job.pixels(steps=changes.get("steps", 1)) if "sampler_name" in changes else job.usual
     assert not np.array_equal(job.pixels(**changes), usual)
+
+
+@pytest.mark.parametrize(
+    ("seam_fix", "changes"),
+    [
+        ("Band Pass", {"seam_fix_width": 40}),
+        ("Band Pass", {"seam_fix_padding": 24}),
+        ("Half Tile", {"seam_fix_mask_blur": 9}),
+        ("Half Tile", {"seam_fix_padding": 24}),
+    ],
+    ids=str,
+)
+def test_every_input_of_seams_matters(job: Job, seam_fix: str, changes: dict[str, Any]) -> None:
+    usual = job.pixels(mode_type="None", seam_fix_mode=seam_fix)
+    assert not np.array_equal(job.pixels(mode_type="None", seam_fix_mode=seam_fix, **changes), usual)
 
 
 @pytest.mark.parametrize("changes", [{"controlnet_strength": 0}, {"use_controlnet_tile": False}])
@@ -164,7 +192,8 @@ def test_tiles_are_counted(job: Job, mode: str, seam_fix: str, count: int) -> No
 def test_figures_and_progress_come_to_an_end(job: Job) -> None:
     job.pixels(steps=2)
     assert job.progress.share == pytest.approx(1)
-    seconds = {name: job.progress.figures.pop(name) for name in ("seconds_enlarging", "seconds_redrawing")}
+    parts = ("loading", "enlarging", "redrawing")
+    seconds = {part: job.progress.figures.pop(f"seconds_{part}") for part in parts}
     assert all(0 <= value < 60 for value in seconds.values())
     assert job.progress.figures == {
         "seed": 7, "steps": 2, "tiles": 2, "retries": 0, "device": "cpu", "dtype": "float32", "weights": "tiny"
@@ -179,6 +208,47 @@ def test_nothing_is_redrawn_where_the_mask_is_black(job: Job, plain: NDArray[np.
     changed = (found != plain).any(axis=2)
     assert changed[12:28, 22:58].mean() > 0.9
     assert not changed[mask[..., 0] == 0].any()
+
+
+@pytest.mark.parametrize("color_fix", ["wavelet", "adain"])
+def test_colours_are_moved_by_the_opacity_of_the_mask(
+    job: Job, monkeypatch: pytest.MonkeyPatch, color_fix: str
+) -> None:
+    def tinted(self: Img2Img, pictures: Picture, *_: object) -> Picture:
+        return np.clip(pictures.astype(int) + 60, 0, 255).astype(np.uint8)
+
+    monkeypatch.setattr(Img2Img, "_redrawn", tinted)
+    flat, size = Image(np.full((40, 256, 3), 100, np.uint8)), Size(256, 40)
+    mask = Image(np.tile(np.arange(256, dtype=np.uint8), (40, 1))[..., None])
+    changes: dict[str, Any] = {"picture": flat, "size": size, "mask": mask, "use_controlnet_tile": False}
+    bare = job.result(**changes).pixels[20, :, 0].astype(int)
+    fixed = job.result(**changes, color_fix=color_fix).pixels[20, :, 0].astype(int)
+    assert bare[-1] > 140
+    assert fixed[0] == bare[0] == 100
+    moved = (bare - fixed)[32:224]
+    whole = bare[-1] - fixed[-1]
+    assert whole > 10
+    # Never more than the mask lets through of the largest move.
+    assert (moved <= np.ceil(np.arange(32, 224) / 255 * max(whole, bare[-1] - 100)) + 1).all()
+    assert moved[:8].max() < whole / 2
+
+
+def test_colours_that_no_one_sees_do_not_count_for_adain(job: Job) -> None:
+    alpha = np.full((26, 45), 255, np.uint8)
+    alpha[:, 30:] = 0
+    seen: list[Any] = []
+    fix = fix_colours
+
+    def watched(method: str, redrawn: Picture, source: Picture, only: object, alpha: Any) -> Picture:
+        seen.append(alpha)
+        return fix(method, redrawn, source, None, alpha)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work_of_redraws, "fix_colours", watched)
+        job.result(replace(PICTURE, alpha=alpha), color_fix="adain")
+    (found,) = seen
+    assert found.shape == (48, 88)
+    assert (found[:, 70:] == 0).all()
 
 
 def test_masks_in_colour_and_16_bit_are_as_bright_as_they_look(job: Job) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from upscaling.images import Size
@@ -49,13 +48,6 @@ class Box:
             max(self.left, other.left) < min(self.right, other.right)
             and max(self.top, other.top) < min(self.bottom, other.bottom)
         )  # fmt: skip
-
-
-def blocks(canvas: Size, side: int) -> Iterator[Box]:
-    """A canvas in squares, row by row; those on the right and at the bottom are cut by its edges."""
-    for top in range(0, canvas.height, side):
-        for left in range(0, canvas.width, side):
-            yield Box(left, top, min(left + side, canvas.width), min(top + side, canvas.height))
 
 
 def nearest_multiple(value: float, multiple: int = 8) -> int:
