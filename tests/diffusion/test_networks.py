@@ -11,6 +11,7 @@ from pathlib import Path
 import ldm
 import pytest
 import tiny_diffusion
+import tiny_pipeline
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
@@ -260,3 +261,11 @@ def test_embeddings_are_found_by_name(library: Library) -> None:
     (name,), (vectors,) = library.embeddings().keys(), library.embeddings().values()
     assert name == "easy"
     assert vectors.shape == (2, tiny_diffusion.TEXT_WIDTH)
+
+
+def test_tiny_weights_never_take_the_place_of_others(tmp_path: Path) -> None:
+    names = {entry.name for entry in weights.of_model(tiny_pipeline.MODEL)}
+    for name in names:
+        (tmp_path / name).mkdir()
+    tiny_pipeline.write_weights(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == names

@@ -100,7 +100,7 @@ def readme_calls() -> Iterator[list[str]]:
         yield [value for name, value in options if name == "-i" and not value.startswith("image=")]
 
 
-@pytest.mark.parametrize("pairs", readme_calls(), ids=lambda pairs: pairs[0])
+@pytest.mark.parametrize("pairs", list(readme_calls()), ids=lambda pairs: pairs[0])
 def test_calls_run_as_the_readme_gives_them(server: Client, pairs: list[str]) -> None:
     inputs = parse_inputs(pairs, tiny_pipeline.MODEL)
     answer = server.predict(image=PICTURE, **inputs, **SMALL)

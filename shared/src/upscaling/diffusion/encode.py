@@ -27,7 +27,8 @@ def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Te
     chunks = prompt.chunks if plain else (*prompt.chunks, EMPTY)
     ids, table = torch.tensor([chunk.ids for chunk in chunks]), _token_table(prompt.vectors, model)
     # A few at a time: a long prompt would take gigabytes at once.
-    states = torch.cat([_states(some, table, model, clip_skip) for some in ids.split(_AT_ONCE)])
+    starts = range(0, len(ids), _AT_ONCE)
+    states = torch.cat([_states(ids[start : start + _AT_ONCE], table, model, clip_skip) for start in starts])
     if not plain:
         states = prompt.weigh(states[:-1], weights[..., None].to(states.device), states[-1:])
     return states.flatten(0, 1)[None]
