@@ -1,7 +1,10 @@
 # Every task that a person or CI runs. Works with GNU make 3.81.
 MODEL ?= real-esrgan
 PORT ?= 8393
-PART ?= bench
+# What `make bench` measures of a model unless it is told otherwise: networks alone, or jobs of diffusion.
+BENCH_ultimate-sd-upscale := tiled_redraw
+BENCH_controlnet-tile := redraw
+PART ?= $(or $(BENCH_$(MODEL)),bench)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 COG_VERSION := 0.22.0
 ACTIONLINT_VERSION := 1.7.12
@@ -19,7 +22,7 @@ SHARED := $(shell find shared/src -type f -not -name '*.pyc') shared/pyproject.t
 FOLDER := models/$(MODEL)
 
 .PHONY: help demo face-overlay modes predict bulk serve weights pin vendor requirements requirements-bulk schema build push test soak bench lint format clean
-.PHONY: changed check-contract check-requirements smoke smoke-weights check-image check-weights check-sources
+.PHONY: changed check-contract check-requirements smoke smoke-weights tiny-weights check-image check-weights check-sources
 .PHONY: check-cog licences release-names release-notes publish audit audit-lock actionlint kubeconform check-deploy scaling
 .DEFAULT_GOAL := help
 
@@ -46,6 +49,8 @@ bulk: $(VENV)/bulk $(VENV)/$(MODEL) ## Runs a model over all pictures of a folde
 	@exec $(BIN)/python -m upscaling.bulk --model $(FOLDER) "$(IN)" "$(OUT)" $(ARGS)
 
 weights: $(VENV)/$(MODEL) ## Downloads the weights of a model into its folder, for `make build`: MODEL=… NAMES="…".
+	@! grep -qs '"source": "tiny"' $(FOLDER)/weights/*/manifest.json || \
+	  { echo "$(FOLDER)/weights holds the tiny weights of \`make smoke-weights\`: remove it first." >&2; exit 2; }
 	@$(BIN)/python -m upscaling.weights $(MODEL) $(FOLDER)/weights $(NAMES) $(ARGS)
 
 pin: $(VENV)/$(MODEL) ## Downloads weights without a published checksum, and records their checksums in the catalogue: NAMES="…".
@@ -86,9 +91,16 @@ check-contract: ## Lists changes to inputs and outputs of the models that break 
 	@test -n "$$BASE" || { echo "BASE is missing: make check-contract BASE=origin/main" >&2; exit 2; }
 	@$(PYTHON) tools/schema_compat.py "$$BASE"
 
-smoke-weights: ## Downloads the weights for the smoke tests of a model into its folder: MODEL=….
-	@names="$$(sed -n 's/^weights: \[\(.*\)\]/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"; \
-	  test -z "$$names" || $(MAKE) --no-print-directory weights NAMES="$$names"
+smoke-weights: ## Puts the weights for the smoke tests of a model into its folder, downloaded or tiny ones: MODEL=….
+	@names="$$(sed -n 's/^weights: \[\(.*\)\].*/\1/p' $(FOLDER)/smoke.yaml | tr -d ,)"; \
+	  case "$$names" in \
+	    "") ;; \
+	    tiny) $(MAKE) --no-print-directory tiny-weights ;; \
+	    *) $(MAKE) --no-print-directory weights NAMES="$$names" ;; \
+	  esac
+
+tiny-weights: $(VENV)/$(MODEL) ## Writes small random weights of a diffusion model into its folder, under the true names: MODEL=….
+	@PYTHONPATH=tests $(BIN)/python tests/tiny_pipeline.py $(FOLDER)/weights $(MODEL)
 
 smoke: $(VENV)/$(MODEL) ## Runs the smoke tests of a model on this machine, without Docker: MODEL=… ARGS="--url URL --gpu".
 	@$(BIN)/python tools/smoke.py $(MODEL) $(ARGS)
@@ -137,7 +149,7 @@ test: $(VENV)/tests ## Runs all tests, in two processes: ARGS="tests/images -n 0
 soak: $(VENV)/tests ## Sends 200 mixed requests, 20 of which fail, to the server of a model, and checks for leaks: MODEL=….
 	@PYTHONPATH=tools $(BIN)/python tests/soak.py $(MODEL) $(ARGS)
 
-bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench, tiles, profiles, png, large, group, start, diffusion, redraw, tiled_redraw or bulk; SIZE=… PAIRS=….
+bench: $(VENV)/benchmarks ## Runs a benchmark and writes the results to benchmarks/README.md: PART=bench (diffusion: tiled_redraw, redraw), tiles, profiles, png, large, group, start, diffusion, redraw, tiled_redraw or bulk; SIZE=… PAIRS=….
 	@PYTHONPATH=tools:tests $(BIN)/python benchmarks/$(PART).py $(MODEL) $(SIZE:%=--size %) $(PAIRS:%=--pairs %) $(ARGS)
 
 lint: $(VENV)/tests ## Runs ruff, pyright, shellcheck and zizmor, and actionlint after `make actionlint`.

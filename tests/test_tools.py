@@ -229,3 +229,30 @@ def test_demo_shows_both_pictures_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "after.png").write_bytes(picture(40, 28))
     demo.before_and_after(tmp_path / "before.png", tmp_path / "after.png", tmp_path / "both.png")
     assert opened((tmp_path / "both.png").read_bytes()).size == (40 + 8 + 40, 28)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "program"),
+    [
+        (["MODEL=real-esrgan"], "bench.py real-esrgan"),
+        (["MODEL=real-esrgan", "PART=tiles"], "tiles.py real-esrgan"),
+        (["MODEL=ultimate-sd-upscale"], "tiled_redraw.py ultimate-sd-upscale"),
+        (["MODEL=ultimate-sd-upscale", "PART=diffusion"], "diffusion.py ultimate-sd-upscale"),
+        (["MODEL=controlnet-tile"], "redraw.py controlnet-tile"),
+    ],
+)
+def test_every_model_has_a_benchmark_of_its_own(arguments: list[str], program: str) -> None:
+    command = ["make", "--dry-run", "bench", *arguments]
+    done = subprocess.run(command, cwd=server.ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert f"benchmarks/{program}" in done.stdout
+
+
+def test_tiny_weights_do_not_pass_for_true_ones(tmp_path: Path) -> None:
+    (tmp_path / "weights" / "a").mkdir(parents=True)
+    (tmp_path / "weights" / "a" / "manifest.json").write_text('{"source": "tiny"}')
+    (tmp_path / "real-esrgan").touch()  # the environment is up to date
+    command = ["make", "--silent", "weights", f"FOLDER={tmp_path}", f"VENV={tmp_path}"]
+    command += [f"--old-file={tmp_path}/real-esrgan"]
+    done = subprocess.run(command, cwd=server.ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "holds the tiny weights" in done.stderr

@@ -112,8 +112,9 @@ def test_the_gate_waits_for_every_job() -> None:
     assert gate["if"] == "always()"
 
 
-def test_what_is_baked_for_a_release_can_be_verified() -> None:
-    assert "make weights ARGS=--verified-only" in list(commands(ROOT / ".github" / "workflows" / "release.yml"))
+def test_what_is_baked_for_a_release_can_be_verified_and_passed_on() -> None:
+    release = list(commands(ROOT / ".github" / "workflows" / "release.yml"))
+    assert 'make weights ARGS="--verified-only --for-others"' in release
 
 
 def test_a_release_gets_its_version_after_all_checks_of_what_was_pushed() -> None:

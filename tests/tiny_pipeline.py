@@ -1,7 +1,7 @@
 """A tiny Stable Diffusion of random weights as the files of the catalogue, and a tiny network that enlarges.
 
 Every file has the name and the layout of the published one, so a server or an image with this folder loads it as it
-loads those. To write them: python tests/tiny_pipeline.py models/ultimate-sd-upscale/weights
+loads those. `make smoke-weights MODEL=ultimate-sd-upscale` writes them into the folder that images are built with.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ TILE = TileSize(64, 64)
 
 
 def write_weights(folder: Path, model: str = MODEL) -> None:
-    """Puts what the model uses where a server looks for weights."""
+    """Puts what the model uses where a server looks for weights; what is there already stays."""
     states: dict[str, tiny.StateDict] = {}
     for seed, entry in enumerate(weights.of_model(model)):
+        if (folder / entry.name).exists():
+            continue
         if len(entry.files) > 1:
             _write_parts(_parts(10 * seed), entry, folder)
             continue

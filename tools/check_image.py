@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import smoke
@@ -53,7 +54,7 @@ def described(inspected: dict[str, Any], history: list[str], contract: str, imag
     """Problems in the description of an image: its size, its schema, secrets in variables and build steps."""
     size = inspected["Size"] / _GIGABYTE
     if size > image_gb:
-        yield f"The image has {size:.1f} GB; its smoke.yaml allows {image_gb:g} GB."
+        yield f"The image has {size:.1f} GB; its smoke.yaml and its weights allow {image_gb:g} GB."
     label = (inspected["Config"]["Labels"] or {}).get("run.cog.openapi_schema")
     if label is None or _comparable(label) != _comparable(contract):
         yield "The image's schema is not the committed openapi.json: run `make schema`."
@@ -61,6 +62,11 @@ def described(inspected: dict[str, Any], history: list[str], contract: str, imag
     steps = ["A step of its build"] if any(map(holds_secret, history)) else []
     for holder in [*names, *steps]:
         yield f"{holder} holds a key or a token, which everyone who has the image can read."
+
+
+def weights_gb(folder: Path) -> float:
+    """The size of the weights in a model's folder, which its image holds, in 10⁹ bytes."""
+    return sum(path.stat().st_size for path in (folder / "weights").rglob("*") if path.is_file()) / _GIGABYTE
 
 
 def _comparable(schema: str) -> Any:
@@ -110,8 +116,9 @@ def check(model: str, image: str, gpu: bool) -> int:
     wanted = smoke.read(folder / "smoke.yaml")
     inspected: dict[str, Any] = json.loads(docker("image", "inspect", image))[0]
     history = docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", image).splitlines()
+    allowed_gb = round(wanted.image_gb + weights_gb(folder), 1)
     wrong = [
-        *described(inspected, history, (folder / "openapi.json").read_text(), wanted.image_gb),
+        *described(inspected, history, (folder / "openapi.json").read_text(), allowed_gb),
         *exported(image),
     ]
     for said in wrong:

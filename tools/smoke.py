@@ -60,11 +60,11 @@ class Smoke:
     """The content of a smoke.yaml."""
 
     image_gb: float
-    """Largest size of the image on disk, in 10⁹ bytes."""
+    """Largest size of the image on disk without its weights, in 10⁹ bytes."""
     ready_seconds: int
     """Longest time from the start of the container until it is READY."""
     weights: tuple[str, ...]
-    """The networks that the cases without a GPU need."""
+    """The networks that the cases without a GPU need; or `tiny`, for small random ones of all the model's names."""
     cases: tuple[Case, ...]
 
 

@@ -107,6 +107,8 @@ class Runner(BaseRunner):
         ))
         chosen = format if output_format is None else output_format
         output = Output(1, width, height, chosen, output_quality, short_side=options.resolution)
-        only = None if mask is None else self.server.picture("mask", mask)
-        done = work(options, only, self.upscalers, self.library)
+        # Held by no name, so that only its luma stays.
+        done = work(
+            options, None if mask is None else self.server.picture("mask", mask), self.upscalers, self.library
+        )
         return Path(self.server.predict(image, output, done, self.record_metric))

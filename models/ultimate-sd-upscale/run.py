@@ -112,6 +112,8 @@ class Runner(BaseRunner):
             force_uniform_tiles, checkpoint, batch_size, color_fix, clip_skip, loras, tile_size,
         ))
         output = Output(upscale_by, width, height, output_format, output_quality, 1 if exact_size else 8)
-        only = None if mask is None else self.server.picture("mask", mask)
-        done = work(options, only, self.upscalers, self.library)
+        # Held by no name, so that only its luma stays.
+        done = work(
+            options, None if mask is None else self.server.picture("mask", mask), self.upscalers, self.library
+        )
         return Path(self.server.predict(image, output, done, self.record_metric))

@@ -7,8 +7,10 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from torch.nn import functional
 
+from upscaling.diffusion import colour_fix
 from upscaling.diffusion.colour_fix import COLOUR_FIXES, Pixels, fix_colours
 from upscaling.errors import Code, UpscalingError
 
@@ -33,7 +35,7 @@ def low_frequencies(pixels: torch.Tensor) -> torch.Tensor:
     return pixels
 
 
-@pytest.mark.parametrize("size", [(700, 41), (256, 256), (20, 300), (1, 1), (287, 5)])
+@pytest.mark.parametrize("size", [(700, 41), (256, 256), (20, 1100), (1, 1), (287, 5)])
 def test_wavelet_keeps_details_and_takes_the_low_frequencies_of_the_source(size: tuple[int, int]) -> None:
     redrawn, source = picture(*size, seed=1), picture(*size, seed=2, mean=90)
     details = tensor(redrawn) - low_frequencies(tensor(redrawn))
@@ -76,17 +78,57 @@ def test_a_flat_picture_takes_the_level_of_its_source(method: str) -> None:
     assert np.array_equal(fix_colours(method, flat, source), source)
 
 
+def test_pixels_that_are_clear_or_kept_do_not_count_for_adain() -> None:
+    redrawn, source = picture(300, 700, seed=1), picture(300, 700, seed=2, mean=90, spread=20)
+    expected = fix_colours("adain", redrawn[:, :400], source[:, :400])
+    alpha = np.full((300, 700), 65535, np.uint16)
+    alpha[:, 400:] = 0
+    assert np.array_equal(fix_colours("adain", redrawn, source, alpha=alpha)[:, :400], expected)
+    only = Pillow.new("L", (7, 3), 255)
+    only.paste(0, (4, 0, 7, 3))
+    found = fix_colours("adain", redrawn, source, only)
+    assert np.abs(found[:, :300].astype(int) - expected[:, :300]).max() <= 2  # a pixel of the mask fades
+    assert np.array_equal(found[:, 500:], redrawn[:, 500:])
+
+
 @pytest.mark.parametrize("method", ["wavelet", "adain"])
-def test_memory_grows_with_the_width_alone(method: str) -> None:
-    def peak(height: int) -> int:
-        redrawn, source = picture(height, 100, seed=1), picture(height, 100, seed=2)
+def test_colours_are_moved_by_the_opacity_of_the_mask(method: str) -> None:
+    redrawn, source = np.full((64, 64, 3), 180, np.uint8), np.full((64, 64, 3), 100, np.uint8)
+    levels = [fix_colours(method, redrawn, source, Pillow.new("L", (1, 1), opacity)) for opacity in (0, 51, 204, 255)]
+    assert [np.unique(level).tolist() for level in levels] == [[180], [164], [116], [100]]
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_no_pixel_counts_and_nothing_fails(method: str) -> None:
+    redrawn, source = picture(20, 30, seed=1), picture(20, 30, seed=2)
+    assert np.array_equal(fix_colours(method, redrawn, source, Pillow.new("L", (1, 1))), redrawn)
+    assert fix_colours(method, redrawn, source, alpha=np.zeros((20, 30), np.uint8)).shape == redrawn.shape
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_blocks_give_what_the_whole_picture_gives(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    redrawn, source = picture(600, 531, seed=1), picture(600, 531, seed=2)
+    monkeypatch.setattr(colour_fix, "_SIDE", 10_000)
+    whole = fix_colours(method, redrawn, source)
+    for side in (512, 100):
+        monkeypatch.setattr(colour_fix, "_SIDE", side)
+        assert np.array_equal(fix_colours(method, redrawn, source), whole)
+
+
+@pytest.mark.parametrize("method", ["wavelet", "adain"])
+def test_memory_beside_the_result_is_the_same_at_any_size(method: str) -> None:
+    def peak(height: int, width: int) -> int:
+        redrawn, source = picture(height, width, seed=1), picture(height, width, seed=2)
         tracemalloc.start()
         fix_colours(method, redrawn, source)
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most - redrawn.nbytes
 
-    assert peak(4000) < 1.1 * peak(1000)
+    block = peak(600, 600)
+    assert block < 20_000_000
+    assert peak(3000, 600) < 1.1 * block
+    assert peak(600, 3000) < 1.1 * block
 
 
 def test_other_methods_are_named() -> None:

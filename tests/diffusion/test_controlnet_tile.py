@@ -31,6 +31,7 @@ from upscaling.images.resampling import resized
 MODEL = "controlnet-tile"
 PICTURE = Image(noise(52, 70, 3))
 SIZE = Size(139, 101)
+SECONDS = ("seconds_loading", "seconds_enlarging", "seconds_redrawing")
 DECLARED = json.loads((ROOT / "models" / MODEL / "openapi.json").read_text())["components"]["schemas"]["Input"]
 HOSTED = Options(**{field.name: DECLARED["properties"][field.name]["default"] for field in fields(Options)})
 USUAL = replace(HOSTED, prompt="a (cat:1.2)", seed=7, upscaler="Lanczos")
@@ -241,7 +242,7 @@ def test_nothing_is_redrawn_where_the_mask_is_black(job: Job, changes: dict[str,
 def test_figures_and_progress_come_to_an_end(job: Job) -> None:
     job.pixels()
     assert job.progress.share == pytest.approx(1)
-    seconds = {name: job.progress.figures.pop(name) for name in ("seconds_enlarging", "seconds_redrawing")}
+    seconds = {name: job.progress.figures.pop(name) for name in SECONDS}
     assert all(0 <= value < 60 for value in seconds.values())
     assert job.progress.figures == {
         "seed": 7, "steps": 8, "sampler": "lcm", "tiles": 3, "retries": 0, "device": "cpu", "dtype": "float32",

@@ -59,6 +59,16 @@ def test_scale_steps_reach_the_factor(factor: int, steps: list[int]) -> None:
     assert scale_steps(Size(100, 80), Size(100 * factor, 80 * factor)) == steps
 
 
+@pytest.mark.parametrize(
+    ("picture", "canvas", "steps"),
+    [((45, 26), (48, 24), []), ((45, 26), (48, 32), [2]), ((45, 26), (56, 32), [2]), ((3, 3), (8, 8), [])],
+)
+def test_a_canvas_that_is_rounded_to_multiples_of_8_is_no_enlargement(
+    picture: tuple[int, int], canvas: tuple[int, int], steps: list[int]
+) -> None:
+    assert scale_steps(Size(*picture), Size(*canvas)) == steps
+
+
 def test_a_picture_that_does_not_grow_has_no_scale_steps() -> None:
     assert scale_steps(Size(100, 80), Size(48, 40)) == []
 

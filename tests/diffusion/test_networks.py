@@ -11,6 +11,7 @@ from pathlib import Path
 import ldm
 import pytest
 import tiny_diffusion
+import tiny_pipeline
 import torch
 from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
@@ -21,7 +22,6 @@ from upscaling.diffusion import blocks, networks
 from upscaling.diffusion.load import nbytes
 from upscaling.diffusion.networks import Library
 from upscaling.errors import Code, UpscalingError
-from upscaling.runtime.cache import ModelCache
 from upscaling.runtime.footprint import footprint
 from upscaling.weights import Entry, File
 from upscaling.weights.store import Manifest
@@ -151,6 +151,7 @@ def test_another_autoencoder_takes_the_place_of_the_checkpoints(library: Library
         ({"checkpoint": "single", "controlnets": ["no"]}, "no controlnet 'no'; there are tile"),
         ({"checkpoint": "single", "vae": "no"}, "no vae 'no'; there are other-vae"),
         ({"checkpoint": "single", "loras": (("no", 1.0),)}, "no lora 'no'; there are detail, wrong"),
+        ({"checkpoint": "single", "loras": (("no", 0.0),)}, "no lora 'no'; there are detail, wrong"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_known_ones(
@@ -201,7 +202,7 @@ def test_a_lora_of_other_networks_is_refused_by_name(library: Library) -> None:
 def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     """No two sets are in memory where only one has room, and what was freed is given back."""
     whole = prepared_size(UNET) + nbytes(TEXT) + prepared_size(VAE)
-    small = Library("a-model", library.baked, CPU, cache=ModelCache(whole + 1000))
+    small = Library("a-model", library.baked, CPU, most_kept=whole + 1000)
     small.get("single")
     assert small.cache.nbytes == whole
     held: list[int] = []
@@ -219,6 +220,23 @@ def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: 
     assert held[0] < nbytes(UNET) + nbytes(TEXT)
     assert given_back
     assert small.cache.nbytes <= whole + 1000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_one_set_of_true_size_is_kept_and_a_second_checkpoint_takes_its_place(dtype: torch.dtype) -> None:
+    base = sum(nbytes(part.built({}), dtype) for part in (networks.UNET, networks.TEXT_ENCODER))
+    controlnet = nbytes(networks.CONTROLNET.built({}), dtype)
+    vae = nbytes(networks.VAE.built({}), torch.float32)  # the widest that it has
+    assert base + vae + 2 * controlnet <= networks.most_kept(dtype) < 2 * base
+
+
+def test_the_type_of_the_device_says_how_much_is_kept(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[int] = []
+    monkeypatch.setattr(networks, "ModelCache", kept.append)
+    for dtype in ("float32", "float16"):
+        monkeypatch.setenv("UPSCALING_DTYPE", dtype)
+        _ = Library("a-model", library.baked, CPU).cache
+    assert kept == [7 << 30, 7 << 29]
 
 
 def test_a_load_that_fails_leaves_the_library_usable(library: Library) -> None:
@@ -243,3 +261,11 @@ def test_embeddings_are_found_by_name(library: Library) -> None:
     (name,), (vectors,) = library.embeddings().keys(), library.embeddings().values()
     assert name == "easy"
     assert vectors.shape == (2, tiny_diffusion.TEXT_WIDTH)
+
+
+def test_tiny_weights_never_take_the_place_of_others(tmp_path: Path) -> None:
+    names = {entry.name for entry in weights.of_model(tiny_pipeline.MODEL)}
+    for name in names:
+        (tmp_path / name).mkdir()
+    tiny_pipeline.write_weights(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*")} == names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from gzip import decompress
 from importlib.resources import files
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from upscaling.diffusion import encode as encode_module
 from upscaling.diffusion.encode import encode
 from upscaling.diffusion.prompts.comfyui import tokenize, weighted
 from upscaling.diffusion.prompts.tokens import CHUNK, EMPTY, END, START, VOCABULARY
@@ -197,3 +199,23 @@ def test_layers_that_the_model_does_not_have_are_refused(encoder: CLIPTextModel,
     with pytest.raises(UpscalingError, match=f"clip_skip is {skip}; take 1 to 4") as error:
         encode(tokenize("a", {}), encoder, skip)
     assert error.value.code == Code.INPUT
+
+
+def test_chunks_are_encoded_a_few_at_a_time_as_all_at_once(
+    encoder: CLIPTextModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    states = encode_module._states
+
+    def counted(ids: torch.Tensor, *rest: Any) -> torch.Tensor:
+        counts.append(len(ids))
+        return states(ids, *rest)
+
+    monkeypatch.setattr(encode_module, "_states", counted)
+    prompt = tokenize("a (cat:1.3) " * 400, {})
+    found = encode(prompt, encoder)
+    assert len(prompt.chunks) > 8
+    assert sum(counts) == len(prompt.chunks) + 1
+    assert max(counts) == 4
+    monkeypatch.setattr(encode_module, "_AT_ONCE", 10_000)
+    torch.testing.assert_close(found, encode(prompt, encoder), rtol=1e-5, atol=1e-5)

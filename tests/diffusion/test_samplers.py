@@ -114,3 +114,20 @@ def test_lcm_renews_the_noise_at_every_step() -> None:
         if following:
             expected = expected + following * same.draw()
     assert torch.equal(SAMPLERS["lcm"](toy, start, levels, noise, ignore), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "schedule", "steps", "denoise", "expected"),
+    [
+        ("uni_pc", "normal", 20, 0.2, [-0.611576257, -0.25097002, 0.342715628, 0.619331995]),
+        ("uni_pc", "karras", 6, 1.0, [-0.795933996, -0.564958529, 0.600876698, 0.749424561]),
+        ("uni_pc_bh2", "normal", 20, 0.2, [-0.611684375, -0.250763253, 0.342519359, 0.619427092]),
+        ("uni_pc_bh2", "karras", 6, 1.0, [-0.780914379, -0.527089854, 0.563907986, 0.740670145]),
+    ],
+)
+def test_unipc_gives_fixed_numbers(name: str, schedule: str, steps: int, denoise: float, expected: list[float]) -> None:
+    """They are diffusers' too (UniPCMultistepScheduler 0.42.1 along these sigmas, in fp64)."""
+    levels = sigmas(schedule, steps, denoise, name)
+    start = torch.linspace(-1.5, 1.5, 4).double().reshape(1, 1, 1, 4) * levels[0].item()
+    found = SAMPLERS[name](toy, start, levels, source(), ignore)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=2e-9)

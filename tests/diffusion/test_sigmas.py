@@ -103,6 +103,14 @@ def test_the_end_of_a_huge_schedule_is_had_without_the_rest() -> None:
     assert len(sigmas("karras", 1, 1e-12, "euler")) == 2
 
 
+@pytest.mark.parametrize("denoise", [1e-300, 1e-320, 5e-324])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_smallest_numbers_are_one_step_of_the_least_noise(schedule: str, denoise: float) -> None:
+    assert torch.equal(sigmas(schedule, 20, denoise, "euler"), sigmas(schedule, 20, 1e-12, "euler"))
+    if schedule != "ddim_uniform":  # it takes every sigma of the table
+        assert sigmas(schedule, 20, denoise, "euler").tolist() == pytest.approx([SMALLEST, 0], rel=1e-5)
+
+
 def test_timesteps_are_the_nearest_whole_ones() -> None:
     assert [timestep(sigma) for sigma in TABLE.tolist()] == list(range(1000))
     assert [timestep(0.552068), timestep(0.159361), timestep(1e-9), timestep(100)] == [192, 26, 0, 999]

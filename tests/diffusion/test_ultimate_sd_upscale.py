@@ -77,6 +77,12 @@ def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: 
     assert Job(tmp_path).result(size=size).pixels.shape == (24, 40, 3)
 
 
+def test_an_upscale_by_of_1_needs_no_upscaler_at_any_size(tmp_path: Path) -> None:
+    found = Job(tmp_path).result(size=Size(48, 24), mode_type="None").pixels  # 45 × 26, rounded to multiples of 8
+    expected = np.concatenate(list(resample(iter([PICTURE.pixels]), (26, 45), (24, 48))))
+    assert np.array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -98,12 +104,30 @@ def test_a_picture_that_does_not_grow_needs_no_upscaler(folder: Path, tmp_path: 
         {"force_uniform_tiles": False},
         {"upscaler": "4x-UltraSharp"},
         {"tile_width": 72},
+        {"tile_height": 40 + 32},
+        {"tile_padding": 24},
+        {"mask_blur": 9},
     ],
     ids=str,
 )
 def test_every_input_matters(job: Job, changes: dict[str, Any]) -> None:
     usual = job.pixels(steps=changes.get("steps", 1)) if "sampler_name" in changes else job.usual
     assert not np.array_equal(job.pixels(**changes), usual)
+
+
+@pytest.mark.parametrize(
+    ("seam_fix", "changes"),
+    [
+        ("Band Pass", {"seam_fix_width": 40}),
+        ("Band Pass", {"seam_fix_padding": 24}),
+        ("Half Tile", {"seam_fix_mask_blur": 9}),
+        ("Half Tile", {"seam_fix_padding": 24}),
+    ],
+    ids=str,
+)
+def test_every_input_of_seams_matters(job: Job, seam_fix: str, changes: dict[str, Any]) -> None:
+    usual = job.pixels(mode_type="None", seam_fix_mode=seam_fix)
+    assert not np.array_equal(job.pixels(mode_type="None", seam_fix_mode=seam_fix, **changes), usual)
 
 
 @pytest.mark.parametrize("changes", [{"controlnet_strength": 0}, {"use_controlnet_tile": False}])
@@ -164,7 +188,8 @@ def test_tiles_are_counted(job: Job, mode: str, seam_fix: str, count: int) -> No
 def test_figures_and_progress_come_to_an_end(job: Job) -> None:
     job.pixels(steps=2)
     assert job.progress.share == pytest.approx(1)
-    seconds = {name: job.progress.figures.pop(name) for name in ("seconds_enlarging", "seconds_redrawing")}
+    parts = ("loading", "enlarging", "redrawing")
+    seconds = {part: job.progress.figures.pop(f"seconds_{part}") for part in parts}
     assert all(0 <= value < 60 for value in seconds.values())
     assert job.progress.figures == {
         "seed": 7, "steps": 2, "tiles": 2, "retries": 0, "device": "cpu", "dtype": "float32", "weights": "tiny"
@@ -179,14 +204,6 @@ def test_nothing_is_redrawn_where_the_mask_is_black(job: Job, plain: NDArray[np.
     changed = (found != plain).any(axis=2)
     assert changed[12:28, 22:58].mean() > 0.9
     assert not changed[mask[..., 0] == 0].any()
-
-
-def test_masks_in_colour_and_16_bit_are_as_bright_as_they_look(job: Job) -> None:
-    grey = np.zeros((6, 11, 1), np.uint8)
-    grey[2:4, 3:8] = 255
-    expected = job.pixels(mask=Image(grey))
-    assert np.array_equal(job.pixels(mask=Image(grey.repeat(3, axis=2))), expected)
-    assert np.array_equal(job.pixels(mask=Image(grey.astype(np.uint16) * np.uint16(257))), expected)
 
 
 def test_grey_stays_grey(job: Job) -> None:

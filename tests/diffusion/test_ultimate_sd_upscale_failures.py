@@ -12,6 +12,7 @@ import torch
 from diffusion.jobs import USUAL, Cancelled, Job, cancelled_at
 
 from upscaling.diffusion import img2img
+from upscaling.diffusion.crops import check_sampled
 from upscaling.diffusion.options import checked
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Size
@@ -154,6 +155,40 @@ def test_invalid_inputs_are_refused_with_their_limits(job: Job, changes: dict[st
     assert error.code is Code.INPUT
     assert told in error.message
     assert job.progress.share == 0
+
+
+@pytest.mark.parametrize("changes", [{"mode_type": "None"}, {"denoise": 0}, {"steps": 3}], ids=str)
+@pytest.mark.parametrize("loras", ["no-such-lora:0", "lcm-lora-sdv1-5:1, no-such-lora:1"])
+def test_names_are_checked_whether_or_not_they_are_needed(job: Job, changes: dict[str, Any], loras: str) -> None:
+    error = refusal(lambda: job.attempts(loras=loras, **changes))
+    assert error.code is Code.INPUT
+    assert "there is no lora 'no-such-lora'; there are lcm-lora-sdv1-5," in error.message
+
+
+@pytest.mark.parametrize("uniform", [True, False])
+def test_tiles_that_would_be_sampled_too_large_are_refused_with_the_limit(job: Job, uniform: bool) -> None:
+    changes: dict[str, Any] = {"tile_width": 8192, "tile_height": 8192, "force_uniform_tiles": uniform}
+    if not uniform:
+        assert job.pixels(**changes).shape == (48, 88, 3)  # what is sampled is no larger than the picture
+        return
+    error = refusal(lambda: job.pixels(**changes))
+    assert error.code is Code.TOO_LARGE
+    assert "redrawn at 8208×8208 pixels, 67.4 megapixels; the limit is 18." in error.message
+    assert job.progress.share == 0
+    assert job.pixels(denoise=0, **changes).shape == (48, 88, 3)  # nothing is sampled
+
+
+def test_a_tile_of_4096_pixels_may_be_sampled() -> None:
+    layout = replace(USUAL, tile_width=4096, tile_height=4096, tile_padding=32, force_uniform_tiles=False).layout
+    canvas = Size(3 * 4096, 3 * 4096)
+    check_sampled(layout.tiles(canvas))
+    assert max(crop.size for crop in layout.tiles(canvas)) == (4160, 4160)
+
+
+@pytest.mark.parametrize("denoise", [1e-320, 1e-300])
+def test_the_smallest_denoise_is_no_failure(job: Job, denoise: float) -> None:
+    changes: dict[str, Any] = {"seam_fix_mode": "Half Tile", "seam_fix_denoise": denoise}
+    assert job.pixels(denoise=denoise, **changes).shape == (48, 88, 3)
 
 
 @pytest.mark.parametrize("steps", [16.0, 16])

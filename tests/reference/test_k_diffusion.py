@@ -23,6 +23,7 @@ SCHEDULES = [
     ("exponential", 8, 0.35),
     ("sgm_uniform", 4, 0.6),
     ("simple", 1, 0.5),
+    ("ddim_uniform", 12, 0.4),
 ]
 ENDS_ONLY = ("dpm_fast", "dpm_adaptive")
 BROWNIAN = ("dpmpp_sde", "dpmpp_2m_sde", "dpmpp_3m_sde")

@@ -157,7 +157,7 @@ def test_alpha_and_profile_are_kept(server: Client) -> None:
 
 def test_every_prediction_reports_its_figures(server: Client) -> None:
     metrics = server.predict(**QUICK)["metrics"]
-    parts = ("decoding", "computing", "encoding", "enlarging", "redrawing")
+    parts = ("decoding", "computing", "encoding", "loading", "enlarging", "redrawing")
     assert all(0 <= metrics.pop(f"seconds_{part}") < 60 for part in parts)
     assert 0 < metrics.pop("predict_time") < 60
     assert metrics == {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -14,6 +16,7 @@ import tiny_pipeline
 from images.samples import file_of, noise, pillow, rgb_profile, vips
 from local_server import ROOT
 from loopback import until
+from predict import parse_inputs
 from servers import Client, content_of, data_url, opened, serving
 
 from upscaling.diffusion.options import Options, checked
@@ -25,14 +28,6 @@ PIXELS = noise(20, 30, 3)
 PICTURE = data_url(file_of(pillow(PIXELS), "PNG"))
 SMALL = {"tile_width": 64, "tile_height": 64}
 QUICK: dict[str, Any] = {"image": PICTURE, "steps": 1, "seed": 5, **SMALL}
-PORTRAIT = {
-    "positive_prompt": "business portrait, detailed skin, perfect skin, soft lighting, beautiful eyes, photorealistic,"
-    " perfect teeth",
-    "negative_prompt": "cartoon, cgi, render, painting, illustration, drawing",
-    "upscaler": "4x-UltraSharp",
-    "denoise": 0.1,
-}
-ONLY_UPSCALE = {"steps": 16, "cfg": 6.0, "denoise": 0.1, "sampler_name": "euler_ancestral"}
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +89,32 @@ def test_results_are_those_of_the_package(
     assert difference.mean() < 0.01
 
 
-@pytest.mark.parametrize("inputs", [PORTRAIT, ONLY_UPSCALE], ids=["ultimate-portrait-upscale", "only-upscale"])
-def test_calls_of_other_hosts_run_as_the_readme_gives_them(server: Client, inputs: dict[str, Any]) -> None:
+def readme_calls() -> Iterator[list[str]]:
+    """The inputs of every call that the README gives, NAME=VALUE, without the picture."""
+    readme = (ROOT / "models" / tiny_pipeline.MODEL / "README.md").read_text()
+    for call in re.findall(
+        rf'make predict MODEL={tiny_pipeline.MODEL} ARGS="(.*?)"$', readme, re.DOTALL | re.MULTILINE
+    ):
+        words = shlex.split(call.replace("\\\n", " "))
+        options = zip(words[::2], words[1::2], strict=True)
+        yield [value for name, value in options if name == "-i" and not value.startswith("image=")]
+
+
+@pytest.mark.parametrize("pairs", list(readme_calls()), ids=lambda pairs: pairs[0])
+def test_calls_run_as_the_readme_gives_them(server: Client, pairs: list[str]) -> None:
+    inputs = parse_inputs(pairs, tiny_pipeline.MODEL)
     answer = server.predict(image=PICTURE, **inputs, **SMALL)
     assert opened(content_of(answer["output"])).size == (64, 40)
     assert answer["metrics"]["steps"] == inputs.get("steps", 20)
-    readme = (ROOT / "models" / tiny_pipeline.MODEL / "README.md").read_text()
-    assert all(str(value) in readme for value in inputs.values() if isinstance(value, str))
+
+
+def test_the_readme_gives_the_calls_of_other_hosts() -> None:
+    calls = [parse_inputs(pairs, tiny_pipeline.MODEL) for pairs in readme_calls()]
+    portrait, only_upscale = calls[1:]
+    assert portrait.keys() == {"denoise", "positive_prompt", "negative_prompt"}
+    assert portrait["denoise"] == 0.1
+    assert portrait["positive_prompt"].startswith("business portrait, detailed skin, perfect skin,")
+    assert only_upscale == {"steps": 16, "cfg": 6, "denoise": 0.1, "sampler_name": "euler_ancestral"}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ def test_masks_that_are_no_pictures_are_refused(server: Client, mask: str) -> No
 def test_every_prediction_reports_its_figures(server: Client) -> None:
     answer = server.predict(**(QUICK | {"steps": 3, "upscale_by": 4}))
     metrics = answer["metrics"]
-    parts = ("decoding", "computing", "encoding", "enlarging", "redrawing")
+    parts = ("decoding", "computing", "encoding", "loading", "enlarging", "redrawing")
     assert all(0 <= metrics.pop(f"seconds_{part}") < 60 for part in parts)
     assert 0 < metrics.pop("predict_time") < 60
     assert metrics == {
@@ -196,6 +210,7 @@ def test_prompts_are_not_logged(server: Client) -> None:
         ({"seed": -1}, "seed is -1"),
         ({"tile_size": 31}, "tile_size is 31"),
         ({"loras": "nothing:1"}, "'nothing'"),
+        ({"loras": "nothing:1", "mode_type": "None"}, "'nothing'"),
         ({"positive_prompt": "embedding:nothing"}, "'nothing'"),
     ],
 )

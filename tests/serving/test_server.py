@@ -11,6 +11,7 @@ import tiny
 from upscaling import weights
 from upscaling.errors import UpscalingError
 from upscaling.serving import server
+from upscaling.serving.incoming import Incoming
 from upscaling.serving.server import Server, start
 from upscaling.serving.workspace import Workspace
 from upscaling.superres.upscalers import Upscalers
@@ -50,3 +51,15 @@ def test_a_gpu_that_cannot_be_used_is_told_once(
         upscaler = Upscalers("real-esrgan", tmp_path, begin().device).get(NAME)
         upscaler.load(upscaler.dtype)
     assert [message for message in caplog.messages if "GPU" in message] == [caplog.messages[0]]
+
+
+def test_a_picture_beside_the_input_that_memory_has_no_room_for_is_a_coded_error(
+    begin: Callable[[], Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setenv("UPSCALING_DEVICE", "cpu")
+    monkeypatch.setattr(server, "decode", out_of_memory)
+    with pytest.raises(UpscalingError, match=r"E_MEMORY: memory ran out for the picture mask\."):
+        begin().picture("mask", Incoming("data:image/png;base64,AAAA"))

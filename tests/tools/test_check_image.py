@@ -9,7 +9,7 @@ from typing import Any
 import check_image
 import pytest
 from bridge import bridge
-from check_image import ImageError, described, main, ready_after
+from check_image import ImageError, described, main, ready_after, weights_gb
 from local_server import health
 from loopback import Answer, Site, site
 from predict import PredictionError, predict
@@ -30,10 +30,17 @@ def test_an_image_as_it_must_be_has_nothing_wrong() -> None:
     assert list(described(image(), ["RUN pip install"], CONTRACT, 10)) == []
 
 
+def test_an_image_may_be_larger_by_its_weights(tmp_path: Path) -> None:
+    assert weights_gb(tmp_path) == 0
+    (tmp_path / "weights" / "a").mkdir(parents=True)
+    (tmp_path / "weights" / "a" / "a.safetensors").write_bytes(bytes(2_500_000))
+    assert weights_gb(tmp_path) == pytest.approx(0.0025)
+
+
 @pytest.mark.parametrize(
     ("inspected", "history", "image_gb", "said"),
     [
-        (image(), [], 9.4, "The image has 9.5 GB; its smoke.yaml allows 9.4 GB."),
+        (image(), [], 9.4, "The image has 9.5 GB; its smoke.yaml and its weights allow 9.4 GB."),
         (image(Labels=None), [], 10, "The image's schema is not the committed openapi.json: run `make schema`."),
         (
             image(Labels={"run.cog.openapi_schema": '{"info": {}, "paths": {}}'}),

@@ -129,3 +129,14 @@ def test_a_hub_repository_is_an_address_too(source: str, expected: str) -> None:
 )
 def test_only_pickles_are_stored_under_another_name(path: str, stored: str) -> None:
     assert File(path).stored == stored
+
+
+@pytest.mark.parametrize("model", sorted(catalogue().models))
+def test_what_forbids_commercial_use_or_has_no_licence_is_kept_back_where_a_model_works_without(model: str) -> None:
+    restricted = {
+        entry.name
+        for entry in weights.of_model(model)
+        if entry.is_verifiable and (entry.non_commercial or entry.licence == "none found")
+    }
+    nothing_without = {"codeformer": {"codeformer"}}  # its README and its row say so
+    assert set(catalogue().kept_back.get(model, ())) == restricted - nothing_without.get(model, set())

@@ -39,6 +39,17 @@ def test_networks_without_a_checksum_fail_or_are_skipped_with_a_message(
     assert f"{len(PUBLISHED)} of {len(ROWS)} networks are in {tmp_path}.\n" in said
 
 
+def test_networks_that_may_not_be_passed_on_are_left_out_of_images_for_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["ultimate-sd-upscale", str(tmp_path), "--verified-only", "--for-others"]) == 0
+    said = capsys.readouterr().err
+    there = {path.name for path in tmp_path.iterdir()}
+    assert "4x-UltraSharp is skipped for its licence: CC BY-NC-SA 4.0, non-commercial use only.\n" in said
+    assert {"RealESRGAN_x4plus", "Realistic_Vision_V5.1", "control_v11f1e_sd15_tile_fp16"} <= there
+    assert not {"4x-UltraSharp", "Deliberate_v2", "add_detail"} & there
+
+
 def test_a_command_that_downloads_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["no-such-model", str(tmp_path), "--verified-only"]) == 1
     assert command.main(["swinir", str(tmp_path), "no-such-network", "--verified-only"]) == 1

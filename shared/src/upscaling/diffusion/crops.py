@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.masks import drawn
 from upscaling.diffusion.patches import Patch
+from upscaling.errors import Code, UpscalingError
 from upscaling.images import Size
 
 LATENT = 8  # pixels a side that one latent stands for
+LARGEST_SAMPLE = 18_000_000
+"""Pixels that a crop may be sampled at: 4096 × 4096 and some padding. Memory and time grow faster than they do."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,18 @@ class Crop:
     """The part of the canvas that is cut out, redrawn and laid back."""
     size: Size
     """What it is resized to for sampling; multiples of 8."""
+
+
+def check_sampled(crops: Sequence[Crop]) -> None:
+    """Raises E_TOO_LARGE for crops that are sampled at more than the largest sample."""
+    for size in {crop.size for crop in crops}:
+        if size.width * size.height > LARGEST_SAMPLE:
+            raise UpscalingError(
+                Code.TOO_LARGE,
+                f"a tile would be redrawn at {size.width}×{size.height} pixels,"
+                f" {size.width * size.height / 1e6:.1f} megapixels; the limit is {LARGEST_SAMPLE / 1e6:g}."
+                " Take smaller tiles, bands or paddings.",
+            )
 
 
 def crop(patch: Patch, canvas: Size, *, uniform: bool) -> Crop:

@@ -8,6 +8,8 @@ from transformers import CLIPTextModel
 from upscaling.diffusion.prompts.tokens import EMPTY, Prompt
 from upscaling.errors import Code, UpscalingError
 
+_AT_ONCE = 4  # chunks of 77 tokens
+
 
 @torch.inference_mode()
 def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Tensor:
@@ -23,18 +25,17 @@ def encode(prompt: Prompt, model: CLIPTextModel, clip_skip: int = 1) -> torch.Te
     weights = torch.tensor([chunk.weights for chunk in prompt.chunks])
     plain = bool((weights == 1).all())
     chunks = prompt.chunks if plain else (*prompt.chunks, EMPTY)
-    states = _states(torch.tensor([chunk.ids for chunk in chunks]), prompt.vectors, model, clip_skip)
+    ids, table = torch.tensor([chunk.ids for chunk in chunks]), _token_table(prompt.vectors, model)
+    # A few at a time: a long prompt would take gigabytes at once.
+    starts = range(0, len(ids), _AT_ONCE)
+    states = torch.cat([_states(ids[start : start + _AT_ONCE], table, model, clip_skip) for start in starts])
     if not plain:
         states = prompt.weigh(states[:-1], weights[..., None].to(states.device), states[-1:])
     return states.flatten(0, 1)[None]
 
 
-def _states(ids: torch.Tensor, vectors: tuple[torch.Tensor, ...], model: CLIPTextModel, clip_skip: int) -> torch.Tensor:
-    """The text encoder's states, (chunks, 77, width).
-
-    Its layers are called one by one: the model as a whole takes no vectors in place of tokens, and would compute the
-    layers that are skipped.
-    """
+def _token_table(vectors: tuple[torch.Tensor, ...], model: CLIPTextModel) -> torch.Tensor:
+    """What the text encoder has for each token, (tokens, width), with an embedding's vectors at its end."""
     table: torch.Tensor = model.embeddings.token_embedding.weight
     for vector in vectors:
         if len(vector) != table.shape[1]:
@@ -42,8 +43,15 @@ def _states(ids: torch.Tensor, vectors: tuple[torch.Tensor, ...], model: CLIPTex
                 Code.INPUT,
                 f"the embedding is {len(vector)} wide and the text encoder {table.shape[1]}; take one made for it.",
             )
-    if vectors:
-        table = torch.cat([table, torch.stack(vectors).to(table)])
+    return torch.cat([table, torch.stack(vectors).to(table)]) if vectors else table
+
+
+def _states(ids: torch.Tensor, table: torch.Tensor, model: CLIPTextModel, clip_skip: int) -> torch.Tensor:
+    """The text encoder's states, (chunks, 77, width).
+
+    Its layers are called one by one: the model as a whole takes no vectors in place of tokens, and would compute the
+    layers that are skipped.
+    """
     states = model.embeddings(inputs_embeds=table[ids.to(table.device)])
     for layer in model.encoder.layers[: model.config.num_hidden_layers + 1 - clip_skip]:
         states = layer(states, None, is_causal=True)

@@ -27,12 +27,16 @@ _MOST_AT_ONCE = 16  # tiles; larger batches are no faster
 
 
 def batch_size(requested: int, device: torch.device, crops: Sequence[Crop]) -> int:
-    """How many crops are redrawn at once: as many as requested; where that is 0, as many as are fast and fit."""
+    """How many crops are redrawn at once: as many as requested; where that is 0, as many as are fast and fit.
+
+    It follows a GPU's whole memory, not what is free: the same request is cut to the same batches, and gives the same
+    bytes, whatever else was there. A batch that finds no room is halved.
+    """
     if requested or device.type == "cpu":  # on a CPU batches win nothing
         return max(requested, 1)
     largest = max(crop.size.width * crop.size.height for crop in crops)
-    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return min(max(free // (largest * _GPU_BYTES), 1), _MOST_AT_ONCE)
+    _, whole = torch.cuda.mem_get_info(device)
+    return min(max(whole // 2 // (largest * _GPU_BYTES), 1), _MOST_AT_ONCE)  # the other half is the networks'
 
 
 @dataclass(frozen=True)

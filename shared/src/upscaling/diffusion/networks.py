@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -32,7 +32,14 @@ logger = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_MOST_KEPT = 7 << 30  # bytes: one set of networks with two ControlNets in fp32 (7.2 · 10⁹), two in 16 bit
+# Values of a type: one set with two ControlNets, its autoencoder in fp32 beside 16 bit, has 1.87 · 10⁹; two checkpoints
+# have 1.97 · 10⁹.
+_MOST_KEPT = 7 << 28
+
+
+def most_kept(dtype: torch.dtype) -> int:
+    """Bytes of networks that stay loaded, for a type: one set, so a second checkpoint takes the first one's place."""
+    return _MOST_KEPT * dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,13 @@ class Library:
     baked: Path
     """The folder with the weights in the image; they are searched here first."""
     device: torch.device
-    cache: ModelCache = field(default_factory=lambda: ModelCache(_MOST_KEPT))
+    most_kept: int | None = None
+    """Bytes of networks that stay loaded; None is one set."""
+
+    @cached_property
+    def cache(self) -> ModelCache:
+        """What stays loaded. Room is made before a network is read: two sets are never in memory."""
+        return ModelCache(most_kept(self.dtype) if self.most_kept is None else self.most_kept)
 
     def get(
         self,
@@ -91,6 +104,7 @@ class Library:
         unknown name, and E_WEIGHTS if weights are not available or do not fit.
         """
         dtype = dtype or self.dtype
+        self.check(checkpoint, controlnets, vae, loras)
         entry = self._entry(checkpoint, "checkpoint")
         base = self._base(entry, self._loras(loras), dtype)
         own = self._network(VAE, entry if vae is None else self._entry(vae, "vae"), vae_dtype(dtype, self.device))
@@ -98,6 +112,19 @@ class Library:
         sources = [base.source, own.source, *(control.source for control in controls)]
         modules = tuple(control.module for control in controls)
         return Networks(base.unet, base.text_encoder, own.module, modules, ", ".join(dict.fromkeys(sources)))
+
+    def check(
+        self,
+        checkpoint: str,
+        controlnets: Sequence[str] = (),
+        vae: str | None = None,
+        loras: Sequence[tuple[str, float]] = (),
+    ) -> None:
+        """Raises E_INPUT for an unknown name, also of a LoRA of no strength; no weights are looked for."""
+        named = [(checkpoint, "checkpoint"), *((name, "controlnet") for name in controlnets)]
+        named += [(name, "lora") for name, _ in loras]
+        for name, kind in named if vae is None else [*named, (vae, "vae")]:
+            self._entry(name, kind)
 
     @property
     def dtype(self) -> torch.dtype:

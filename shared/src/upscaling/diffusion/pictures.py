@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as Pillow
@@ -10,6 +12,8 @@ from upscaling.diffusion.redraw import Picture
 from upscaling.images import Image, Rows, Size, in_grey
 from upscaling.images.grey import LUMA
 from upscaling.images.image import ROWS_AT_A_TIME, Pixels
+
+_Level = TypeVar("_Level", np.uint8, np.uint16, np.uint8 | np.uint16)
 
 _STEP = 257  # of 16 bits, for one of 8: 65535 / 255
 
@@ -39,8 +43,8 @@ def in_mask(image: Image) -> Pillow.Image:
     return Pillow.fromarray(_in_8_bit(grey.pixels)[..., 0])
 
 
-def continued(picture: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """A picture or a mask, (height, width, …), with its last column and row repeated up to a size."""
+def continued(picture: NDArray[_Level], size: Size) -> NDArray[_Level]:
+    """A picture, a mask or an alpha, (height, width, …), with its last column and row repeated up to a size."""
     height, width = picture.shape[:2]
     if (width, height) == size:
         return picture

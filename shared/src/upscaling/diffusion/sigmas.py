@@ -14,6 +14,7 @@ from upscaling.errors import Code, UpscalingError
 
 LARGEST_STEPS = 10_000  # ComfyUI's limit
 _FULL = 0.9999  # from this denoise on the schedule is taken whole
+_LONGEST = 2.0**50  # levels of a schedule: all that are taken of it are the smallest long before, and fp64 counts them
 _LAST = 999  # the timestep with the most noise
 _LCM_TIMESTEPS = torch.arange(19, 1000, 20)  # every 20th was distilled (Luo et al. 2023)
 # These leave out the value before 0 (ComfyUI), and get a schedule that is one longer for it.
@@ -42,8 +43,8 @@ def sigmas(schedule: str, steps: int, denoise: float, sampler: str) -> torch.Ten
 
     A `denoise` below 1 takes the last `steps` levels of a schedule of steps / denoise, so it does not save steps; at 0
     there is no step, and only the 0 is left. `ddim_uniform` may have a few steps more at denoise 1. Levels that
-    coincide, in very long schedules, are taken once. Raises E_INPUT for a schedule that is not known, for steps
-    outside 1 to 10,000 and a denoise outside 0 to 1.
+    coincide, in very long schedules, are taken once: the smallest denoise is one step at the smallest sigma. Raises
+    E_INPUT for a schedule that is not known, for steps outside 1 to 10,000 and a denoise outside 0 to 1.
     """
     if schedule not in SCHEDULES:
         raise UpscalingError(Code.INPUT, f"the scheduler is {schedule!r}; take one of {', '.join(SCHEDULES)}.")
@@ -55,7 +56,7 @@ def sigmas(schedule: str, steps: int, denoise: float, sampler: str) -> torch.Ten
         return torch.zeros(1)
     dropped = 1 if sampler in _WITHOUT_PENULTIMATE else 0
     whole = denoise > _FULL
-    length = (steps if whole else int(steps / denoise)) + dropped
+    length = (steps if whole else int(min(steps / denoise, _LONGEST))) + dropped
     levels = SCHEDULES[schedule](length, length if whole else steps + dropped)
     levels = torch.cat([levels[: len(levels) - dropped], torch.zeros(1)])
     return levels[levels.diff(prepend=torch.tensor([torch.inf])) != 0]

@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.colour_fix import fix_colours
-from upscaling.diffusion.crops import LATENT, Crop
+from upscaling.diffusion.crops import LATENT, Crop, check_sampled
 from upscaling.diffusion.encode import encode
 from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.guidance import Guidance
@@ -120,8 +120,10 @@ def chosen_seed(seed: int | None) -> int:
 
 
 def redrawing(request: Request, upscalers: Upscalers, library: Library) -> Work:
-    """The work for `Server.predict`; raises E_INPUT for a sampler that is not known."""
+    """The work for `Server.predict`; raises E_INPUT for names that are not known, whether or not they are needed."""
     sampler(request.sampler_name)
+    names = [controlnet.name for controlnet in request.controlnets]
+    library.check(request.checkpoint, names, VAES.get(request.checkpoint), request.loras)
     return _Job(request, upscalers, library).attempts
 
 
@@ -151,12 +153,16 @@ class _Job:
         extent = Size(*(ceil(side / multiple) * multiple for side in size))
         # A schedule without a step, for a denoise of 0, redraws nothing.
         passes = [each for each in self.request.passes(extent) if each.crops and len(each.schedule) > 1]
+        for each in passes:
+            check_sampled(each.crops)
         enlarging, *redrawing = progress.split(
             image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
         )
         image = without_hidden_colours(image)
+        started = perf_counter()
         # Before the picture is enlarged, so that missing weights are an error at once.
         img2img = self._img2img(image, extent, dtype, progress) if passes else None
+        progress.figures["seconds_loading"] = round(perf_counter() - started, 4)
         started = perf_counter()
         large = self._enlarged(image, size, enlarging)
         canvas, alpha = in_rgb(large), large.alpha
@@ -165,7 +171,11 @@ class _Job:
         started = perf_counter()
         canvas = continued(_over_source(self.request.only, self.request.prepared(canvas), canvas), extent)
         if img2img is not None:
-            canvas = self._redrawn(canvas, _continued_mask(self.request.only, size, extent), img2img, passes, redrawing)
+            only = _continued_mask(self.request.only, size, extent)
+            source = canvas.copy() if self.request.color_fix != "none" else canvas
+            self._redraw(canvas, only, img2img, passes, redrawing)
+            visible = None if alpha is None else continued(alpha, extent)
+            canvas = fix_colours(self.request.color_fix, canvas, source, only, visible)
         progress.figures["seconds_redrawing"] = round(perf_counter() - started, 4)
         yield from as_it_was(canvas[: size.height, : size.width], image, alpha)
 
@@ -180,16 +190,16 @@ class _Job:
         progress.reach(1)
         return large
 
-    def _redrawn(
+    def _redraw(
         self,
         canvas: Picture,
         only: Pillow.Image | None,
         img2img: Img2Img,
         passes: Sequence[Pass],
         progress: Sequence[Progress],
-    ) -> Picture:
+    ) -> None:
+        """Redraws a canvas in place."""
         request = self.request
-        source = canvas.copy() if request.color_fix != "none" else None
         if request.fits_surroundings:
             surroundings = Surroundings(Size(canvas.shape[1], canvas.shape[0]), only)
             img2img = replace(img2img, surroundings=surroundings)
@@ -207,10 +217,6 @@ class _Job:
             with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
                 redrawn = redraw(canvas, each.crops, redraw_batch, at_once, part.reach, _faded(only, each.opacity))
             part.count("tiles", redrawn)
-        if source is None:
-            return canvas
-        fixed = fix_colours(request.color_fix, canvas, source)
-        return fixed if only is None else _where(only, fixed, source)
 
     def _img2img(self, image: Image, canvas: Size, dtype: torch.dtype, progress: Progress) -> Img2Img:
         request = self.request
@@ -268,14 +274,6 @@ def _over_source(only: Pillow.Image | None, changed: Picture, source: Picture) -
             source[rows.slices], changed[rows.slices], stretched(only, Size(source.shape[1], source.shape[0]), rows)
         )
     return changed
-
-
-def _where(only: Pillow.Image, redrawn: Picture, source: Picture) -> Picture:
-    """The redrawn picture where a mask is not black, and the source elsewhere."""
-    for rows in _bands(source):
-        black = stretched(only, Size(source.shape[1], source.shape[0]), rows) == 0
-        redrawn[rows.slices][black] = source[rows.slices][black]
-    return redrawn
 
 
 def _bands(picture: Picture) -> Iterator[Box]:

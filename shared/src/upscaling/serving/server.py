@@ -12,6 +12,7 @@ import torch
 
 from upscaling.images import Image, Limits, decode, start_threads
 from upscaling.runtime.device import choose_device, choose_dtype
+from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Progress, ProgressLines
 from upscaling.serving.egress import refuse_private_addresses
 from upscaling.serving.incoming import keep_unread, received
@@ -45,9 +46,9 @@ class Server:
     def picture(self, name: str, given: object) -> Image:
         """Receives and decodes a picture beside `image`, by its name, before `predict` is called for the request.
 
-        Raises the errors of `received` and `decode`.
+        Raises the errors of `received` and `decode`, and E_MEMORY.
         """
-        with received(given, self.workspace.begin(), name) as source:
+        with received(given, self.workspace.begin(), name) as source, memory_errors_coded(f"the picture {name}"):
             return decode(source, Limits.from_environment())
 
 

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("networks", nargs="*", help="default: all networks of the model")
     parser.add_argument("--verified-only", action="store_true", help="skip networks without a published checksum")
+    parser.add_argument("--for-others", action="store_true", help="skip networks that images for others do not hold")
     options = parser.parse_args(arguments)
     names: list[str] = options.networks or [wanted.name for wanted in of_model(options.model)]
     there = failed = 0
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str]) -> int:
             wanted = entry(name)
             if options.verified_only and not wanted.is_verifiable:
                 sys.stderr.write(f"{name} is skipped: not all of its files have a published checksum.\n")
+                continue
+            if options.for_others and name in catalogue().kept_back.get(options.model, ()):
+                sys.stderr.write(f"{name} is skipped for its licence: {_terms(wanted)}.\n")
                 continue
             folder = put(wanted, options.folder)
             there += 1

@@ -86,6 +86,8 @@ class Catalogue:
     entries: dict[str, Entry]
     models: dict[str, tuple[str, ...]]
     """Names of entries by Cog project."""
+    kept_back: dict[str, tuple[str, ...]]
+    """Of these, the ones that images for others do not hold, for their licence."""
     wheel: Wheel
 
 
@@ -124,6 +126,7 @@ def read(text: str) -> Catalogue:
     return Catalogue(
         entries={name: _entry(name, row) for name, row in table["entries"].items()},
         models={model: tuple(names) for model, names in table["models"].items()},
+        kept_back={model: tuple(names) for model, names in table.get("kept_back", {}).items()},
         wheel=Wheel(**table["wheel"]),
     )
 
