@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.diffusion.bands import bands
+from upscaling.diffusion.picture_blocks import blocks
 from upscaling.errors import Code, UpscalingError
 
 Pixels = NDArray[np.uint8]
 
 _DILATIONS = (1, 2, 4, 8, 16)
-_HALO = sum(_DILATIONS)  # rows that a pixel of the blurred picture depends on, above and below
-_BAND = 256  # rows at a time
+_HALO = sum(_DILATIONS)  # pixels that a pixel of the blurred picture depends on, on all sides
+_SIDE = 256  # of the blocks that pictures are changed in, in pixels
 _LEVELS = np.arange(256)
 _SMALL = 1e-5 * 255**2  # added to variances; StableSR has 1e-5 for values up to 1
 
@@ -26,7 +26,7 @@ _SMALL = 1e-5 * 255**2  # added to variances; StableSR has 1e-5 for values up to
 def fix_colours(method: str, redrawn: Pixels, source: Pixels) -> Pixels:
     """A redrawn picture with the colours of its source, both HWC of one size; `method` is none, wavelet or adain.
 
-    The memory it takes beside the result grows with the width alone. Raises E_INPUT for another method.
+    Beside the result it takes 6 MB at any size. Raises E_INPUT for another method.
     """
     if method not in COLOUR_FIXES:
         raise UpscalingError(Code.INPUT, f"color_fix is {method!r}; take one of {', '.join(COLOUR_FIXES)}.")
@@ -42,14 +42,14 @@ def _wavelet(redrawn: Pixels, source: Pixels) -> Pixels:
     """The details of the redrawn picture over the low frequencies of its source.
 
     The low frequencies are what five blurs leave. A blur is linear, so that of the difference is all that is needed;
-    bands of rows with a halo give what the whole picture does.
+    blocks with a halo give what the whole picture does.
     """
     fixed = np.empty_like(redrawn)
-    for rows, own in bands(len(redrawn), _BAND, _HALO):
-        difference = source[rows].astype(np.float32) - redrawn[rows]
+    for block in blocks(redrawn, _SIDE, _HALO):
+        difference = source[block.around].astype(np.float32) - redrawn[block.around]
         for dilation in _DILATIONS:
             difference = _blurred(_blurred(difference, dilation, axis=0), dilation, axis=1)
-        fixed[rows][own] = _rounded(redrawn[rows][own] + difference[own])
+        fixed[block.place] = _rounded(redrawn[block.place] + difference[block.own])
     return fixed
 
 
@@ -68,16 +68,16 @@ def _adain(redrawn: Pixels, source: Pixels) -> Pixels:
         mean, deviation = _statistics(redrawn[..., channel])
         wanted_mean, wanted_deviation = _statistics(source[..., channel])
         table = _rounded((_LEVELS - mean) / deviation * wanted_deviation + wanted_mean)
-        for rows, _ in bands(len(redrawn), _BAND, halo=0):
-            fixed[rows, :, channel] = table[redrawn[rows, :, channel]]
+        for block in blocks(redrawn, _SIDE):
+            fixed[*block.place, channel] = table[redrawn[*block.place, channel]]
     return fixed
 
 
 def _statistics(channel: Pixels) -> tuple[float, float]:
     """The mean and the standard deviation of a channel, from how often each level occurs."""
     counts = np.zeros(256)
-    for rows, _ in bands(len(channel), _BAND, halo=0):
-        counts += np.bincount(channel[rows].ravel(), minlength=256)
+    for block in blocks(channel, _SIDE):
+        counts += np.bincount(channel[block.place].ravel(), minlength=256)
     mean = (counts * _LEVELS).sum() / channel.size
     variance = (counts * (_LEVELS - mean) ** 2).sum() / max(channel.size - 1, 1)
     return float(mean), float(np.sqrt(variance + _SMALL))
