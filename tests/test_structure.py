@@ -33,7 +33,7 @@ ONLY = {
     "images": {"errors"},
     "weights": {"errors"},
     "runtime": {"errors"},
-    "superres.networks": {"errors", "runtime.convolution", "runtime.footprint"},
+    "superres.networks": {"errors", "runtime.convolution", "runtime.footprint", "runtime.precision"},
     "superres.tiling": {"errors", "runtime", "superres.networks"},
     "superres.mixing": {"errors"},
     "faces": {"errors", "images", "runtime"},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny_pipeline
-from diffusion.jobs import Job
+from diffusion.jobs import TILE_MODEL, Job, TileJob
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +26,10 @@ def in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def job(folder: Path) -> Job:
     return Job(folder)
+
+
+@pytest.fixture(scope="session")
+def tile_job(tmp_path_factory: pytest.TempPathFactory) -> TileJob:
+    folder = tmp_path_factory.mktemp("weights")
+    tiny_pipeline.write_weights(folder, TILE_MODEL)
+    return TileJob(folder)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import pytest
 import tiny_pipeline
 import torch
 from images.samples import noise
+from local_server import ROOT
 from numpy.typing import NDArray
 
-from upscaling.diffusion import img2img
+from upscaling.diffusion import controlnet_tile, img2img
 from upscaling.diffusion.options import Options, checked
 from upscaling.diffusion.ultimate_sd_upscale import work
 from upscaling.diffusion.work import Work
@@ -92,6 +94,26 @@ class Job:
 
     def pixels(self, **changes: Any) -> NDArray[np.uint8]:
         return self.result(**changes).pixels
+
+
+TILE_MODEL = "controlnet-tile"
+_DECLARED = json.loads((ROOT / "models" / TILE_MODEL / "openapi.json").read_text())["components"]["schemas"]["Input"]
+USUAL_TILES = controlnet_tile.Options(
+    **{field.name: _DECLARED["properties"][field.name]["default"] for field in fields(controlnet_tile.Options)}
+    | {"prompt": "a (cat:1.2)", "seed": 7, "upscaler": "Lanczos"}
+)
+"""The hosted defaults, but for these."""
+
+
+class TileJob(Job):
+    """The same for ControlNet tile."""
+
+    model = TILE_MODEL
+    picture, size = Image(noise(52, 70, 3)), Size(139, 101)
+
+    def work(self, mask: Image | None, changes: dict[str, Any]) -> Work:
+        options = controlnet_tile.checked(replace(USUAL_TILES, **changes))
+        return controlnet_tile.work(options, mask, self.upscalers, self.library)
 
 
 class Cancelled(BaseException):

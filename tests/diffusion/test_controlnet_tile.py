@@ -2,67 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import tracemalloc
 from collections.abc import Callable, Sequence
-from dataclasses import fields, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-import tiny_pipeline
-from diffusion.jobs import Cancelled, Job, cancelled_at
+from diffusion.jobs import USUAL_TILES, Cancelled, Job, TileJob, cancelled_at
 from images.samples import noise
-from local_server import ROOT
 from numpy.typing import NDArray
 
-from upscaling.diffusion.controlnet_tile import Options, checked, passes, work
+from upscaling.diffusion.controlnet_tile import CONTROLNET, passes
 from upscaling.diffusion.crops import Crop
 from upscaling.diffusion.img2img import Img2Img
 from upscaling.diffusion.pictures import continued
 from upscaling.diffusion.redraw import Picture
 from upscaling.diffusion.sigmas import TABLE
-from upscaling.diffusion.work import Work
 from upscaling.errors import Code, UpscalingError
 from upscaling.images import Image, Size, collect
 from upscaling.images.resampling import resized
 
-MODEL = "controlnet-tile"
-PICTURE = Image(noise(52, 70, 3))
-SIZE = Size(139, 101)
+PICTURE, SIZE = TileJob.picture, TileJob.size
+USUAL = USUAL_TILES
 SECONDS = ("seconds_loading", "seconds_enlarging", "seconds_redrawing")
-DECLARED = json.loads((ROOT / "models" / MODEL / "openapi.json").read_text())["components"]["schemas"]["Input"]
-HOSTED = Options(**{field.name: DECLARED["properties"][field.name]["default"] for field in fields(Options)})
-USUAL = replace(HOSTED, prompt="a (cat:1.2)", seed=7, upscaler="Lanczos")
+pytestmark = pytest.mark.usefixtures("in_fp32")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    tiny_pipeline.write_weights(folder, MODEL)
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def in_fp32(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("UPSCALING_DTYPE", "float32")
-    monkeypatch.setenv("UPSCALING_CACHE", str(tmp_path))  # nothing is in there
-
-
-class TileJob(Job):
-    """The same for ControlNet tile."""
-
-    model = MODEL
-    picture, size = PICTURE, SIZE
-
-    def work(self, mask: Image | None, changes: dict[str, Any]) -> Work:
-        return work(checked(replace(USUAL, **changes)), mask, self.upscalers, self.library)
-
-
-@pytest.fixture(scope="module")
-def job(folder: Path) -> Job:
-    return TileJob(folder)
+@pytest.fixture
+def job(tile_job: TileJob) -> Job:
+    return tile_job
 
 
 def enlarged(picture: Image, size: Size) -> NDArray[np.uint8]:
@@ -192,8 +160,8 @@ def test_schedules_are_those_of_diffusers() -> None:
 def test_tiles_are_a_quarter_of_the_shorter_side(size: Size, tiles: int, parts: int) -> None:
     first, second = passes(USUAL, size)
     assert (len(first.crops), len(second.crops)) == (tiles, parts)
-    assert first.controlled
-    assert not second.controlled
+    assert first.without == ()
+    assert second.without == (CONTROLNET,)
     assert max(max(crop.size) for crop in second.crops) <= 3104
 
 
@@ -215,18 +183,6 @@ def test_a_network_enlarges(job: Job, monkeypatch: pytest.MonkeyPatch, side: int
     picture = Image(np.zeros((side, 600, 3), np.uint8))
     job.result(picture, Size(90, 80), upscaler="automatic")
     assert asked == ([network] if network else [])
-
-
-def test_memory_is_a_few_pictures_of_8_bit(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Img2Img, "at", lambda self, sigmas: unchanged)
-    size = Size(601, 2901)
-    job.pixels(size=Size(64, 64))  # loads what is loaded once
-    tracemalloc.start()
-    for rows, _ in next(job.attempts(size=size, mask=Image(noise(9, 9, 1)), color_fix="adain")):
-        assert len(rows) <= 256
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 8 * 3 * size.width * size.height
 
 
 @pytest.mark.parametrize("changes", [{}, {"hdr": 1.0}, {"color_fix": "wavelet"}, {"color_fix": "adain"}], ids=str)

@@ -287,3 +287,9 @@ def test_memory_holds_one_copy(tmp_path: Path) -> None:
         [sys.executable, "-c", READING, str(path)], check=True, capture_output=True, text=True, timeout=120
     )
     assert float(ran.stdout) < 1.3
+
+
+def test_fp32_on_a_gpu_is_not_tf32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    loaded("vae", saved(STATES["vae"], tmp_path / "a.safetensors"))
+    assert not torch.backends.cudnn.allow_tf32

@@ -36,17 +36,17 @@ def in_tiles(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def assert_same(pixels: torch.Tensor) -> None:
     """A picture becomes the same latents, and latents the same picture, in tiles as whole."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(vae, "_MOST_AT_ONCE", 1 << 21)
         latents = encoded(pixels, VAE)
         picture = decoded(latents, VAE)
-        patch.setattr(vae, "_MOST_AT_ONCE", MOST)
-        patch.setattr(vae, "_is_large", lambda values, scale: True)
-        torch.testing.assert_close(encoded(pixels, VAE), latents, rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(decoded(latents, VAE), picture, rtol=0, atol=0.1 / 255)
+        found = tiled_vae.encoded(pixels * 2 - 1, VAE, MOST) * vae.SCALE
+        torch.testing.assert_close(found, latents, rtol=1e-4, atol=1e-4)
+        found = (tiled_vae.decoded(latents / vae.SCALE, VAE, MOST) / 2 + 0.5).clamp(0, 1)
+        torch.testing.assert_close(found, picture, rtol=0, atol=0.1 / 255)
 
 
-@pytest.mark.parametrize("kept", [2 << 30, 800_000])
+@pytest.mark.parametrize("kept", [1 << 10, 31])
 def test_latents_and_pictures_are_those_of_the_whole(kept: int, in_tiles: pytest.MonkeyPatch) -> None:
     in_tiles.setattr(tiled_vae, "_MOST_KEPT", kept)
     assert_same(photo(168, 136))
@@ -95,3 +95,55 @@ def test_two_at_once_do_not_meet(in_tiles: pytest.MonkeyPatch) -> None:
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda each: encoded(each, VAE), pictures))
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+class Memory:
+    """A device whose memory ends where a layer computes more than a number of pixels at once."""
+
+    def __init__(self, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.refused: list[int] = []
+        convolve = torch.nn.functional.conv2d
+
+        def limited(states: torch.Tensor, *arguments: Any) -> torch.Tensor:
+            pixels = states.shape[2] * states.shape[3]
+            if pixels > most:
+                self.refused.append(pixels)
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return convolve(states, *arguments)
+
+        monkeypatch.setattr(torch.nn.functional, "conv2d", limited)
+
+
+def test_if_memory_runs_out_tiles_are_halved_until_they_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = photo(320, 264)
+    latents = encoded(pixels, VAE)
+    picture = decoded(latents, VAE)
+    monkeypatch.setattr(vae, "_FEWEST_AT_ONCE", MOST // 2)
+    memory = Memory(int(1.02 * pixels[0, 0].numel() / 2), monkeypatch)
+    retries: list[None] = []
+    torch.testing.assert_close(encoded(pixels, VAE, lambda: retries.append(None)), latents, rtol=1e-4, atol=1e-4)
+    assert len(retries) == 1
+    found = decoded(latents, VAE, lambda: retries.append(None))
+    torch.testing.assert_close(found, picture, rtol=0, atol=0.1 / 255)
+    assert len(retries) == 2
+    assert len(memory.refused) == 2
+
+
+def test_below_the_smallest_tiles_the_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = photo(320, 264)
+    monkeypatch.setattr(vae, "_FEWEST_AT_ONCE", MOST // 2)
+    memory = Memory(100, monkeypatch)
+    retries: list[None] = []
+    with pytest.raises(torch.OutOfMemoryError):
+        encoded(pixels, VAE, lambda: retries.append(None))
+    assert len(retries) == 2  # 84480 pixels, then 42240 and 21120; 10560 would be below the least
+    assert len(memory.refused) == 3
+
+
+def test_other_errors_are_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> torch.Tensor:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        encoded(photo(320, 264), VAE, lambda: pytest.fail("computed again"))

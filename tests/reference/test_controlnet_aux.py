@@ -46,7 +46,7 @@ def picture() -> Picture:
 def test_edges_are_those_of_the_canny_detector(picture: Picture) -> None:
     expected = detector("canny", "CannyDetector")(picture, detect_resolution=SIDE, image_resolution=SIDE)
     assert expected.any()
-    assert np.array_equal(canny(picture), expected)
+    assert np.array_equal(canny(picture).repeat(3, 2), expected)
 
 
 def test_lines_are_those_of_the_standard_lineart_detector(picture: Picture) -> None:
@@ -54,4 +54,4 @@ def test_lines_are_those_of_the_standard_lineart_detector(picture: Picture) -> N
         picture, detect_resolution=SIDE, output_type="np"
     )
     assert expected.any()
-    assert np.array_equal(lineart(picture), expected)
+    assert np.abs(lineart(picture).astype(int) - expected).max() <= 1

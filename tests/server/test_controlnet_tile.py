@@ -39,6 +39,11 @@ CALLS = {
         "scheduler": "DDIM", "steps": 20, "guidance_scale": 7, "tile_size": 512, "lora_details_strength": 1.25,
         "lora_sharpness_strength": 4.5,
     },
+    "640cfbd9": {
+        "prompt": "4k, enhance", "resolution": 4096, "resemblance": 0.85, "creativity": 0.35, "hdr": 0,
+        "scheduler": "DDIM", "steps": 8, "guidance_scale": 0, "tile_size": 768, "lora_details_strength": 1.25,
+        "lora_sharpness_strength": 4.5, "guess_mode": False,
+    },
     "de76bd93": {
         "prompt": "4k, enhance", "resolution": 4096, "steps": 8, "guidance_scale": 0, "tile_size": 768,
         "lora_details_strength": 1, "lora_sharpness_strength": 1.25, "format": "jpg",
@@ -49,7 +54,7 @@ CALLS = {
         "lora_details_strength": -0.25, "lora_sharpness_strength": 0.75, "format": "jpg",
     },
 }  # fmt: skip
-REFINER = {"resemblance": 0.75, "creativity": 0.25, "steps": 20, "guidance_scale": 7}
+REFINER = {"resemblance": 0.75, "creativity": 0.25, "steps": 20, "guidance_scale": 7, "redraw_tile_size": 2048}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +100,20 @@ def test_calls_of_the_hosted_model_run_unchanged(server: Client, version: str) -
     assert picture.format == "JPEG"
     assert answer["metrics"]["steps"] == CALLS[version]["steps"]
     assert answer["metrics"]["sampler"] == ("lcm" if CALLS[version]["guidance_scale"] == 0 else "ddim")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "size"),
+    [
+        ({}, "2560×384000"), ({"resolution": 2048}, "2048×307200"), ({"resolution": 4096}, "4096×614400"),
+        ({"resolution": 4096, "width": 3000}, "3000×450000"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_resolution_is_the_shorter_side_of_the_result(server: Client, inputs: dict[str, Any], size: str) -> None:
+    # Such a result is refused before anything is computed, by its size.
+    narrow = data_url(file_of(pillow(noise(1500, 10, 3)), "PNG"))
+    assert f"would be {size}," in server.failure(image=narrow, **inputs)
 
 
 def test_the_tile_size_of_older_calls_changes_no_pixel(server: Client) -> None:

@@ -65,7 +65,7 @@ def fix_colours(
 
     fixed_block = method_of_blocks(redrawn, source, counted)
     fixed = np.empty_like(redrawn)
-    for block in blocks(size.height, size.width, _SIDE, _HALO):
+    for block in blocks(redrawn, _SIDE, _HALO):
         fixed[block.place] = blend(redrawn[block.place], fixed_block(block), opacity(block))
     return fixed
 
@@ -111,8 +111,7 @@ def _adain(redrawn: Pixels, source: Pixels, counted: Counted) -> FixedBlock:
 def _counts(picture: Pixels, counted: Counted) -> NDArray[np.int64]:
     """How often each level occurs in each channel, (channels, 256)."""
     counts = np.zeros((picture.shape[2], 256), np.int64)
-    height, width = picture.shape[:2]
-    for block in blocks(height, width, _SIDE):
+    for block in blocks(picture, _SIDE):
         pixels = picture[block.place][counted(block)]
         for channel, own in enumerate(counts):
             own += np.bincount(pixels[:, channel], minlength=256)

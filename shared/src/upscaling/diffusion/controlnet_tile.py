@@ -1,7 +1,7 @@
 """ControlNet tile: its own inputs, and its work for the pipeline.
 
 What it does is that of batouresearch/high-resolution-controlnet-tile: a checkerboard of tiles with the tile
-ControlNet, then the whole picture once more without it.
+ControlNet, then the whole picture once more without it. A ControlNet for structure stays on in both.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
-from upscaling.diffusion.checkerboard import checkerboard
+from upscaling.diffusion.checkerboard import checkerboard, tile_of
 from upscaling.diffusion.colour_fix import COLOUR_FIXES
 from upscaling.diffusion.hdr import fused
-from upscaling.diffusion.hints import as_they_are, each
+from upscaling.diffusion.hints import Shown, as_they_are, parts_of
 from upscaling.diffusion.inputs import InputLimits, within_limits
 from upscaling.diffusion.networks import Library
 from upscaling.diffusion.pictures import in_mask
 from upscaling.diffusion.prompts import Embeddings
 from upscaling.diffusion.prompts.a1111 import tokenize, without_loras
+from upscaling.diffusion.redraw import Picture, size_of
 from upscaling.diffusion.sigmas import last_steps, lcm_levels, sigmas
 from upscaling.diffusion.structure import STRUCTURES
 from upscaling.diffusion.work import ControlNet, Pass, Request, Work, chosen_seed, redrawing
@@ -136,7 +137,9 @@ def passes(options: Options, canvas: Size) -> list[Pass]:
     Raises E_INPUT for more steps than the LCM LoRA has.
     """
     levels = lcm_levels(options.steps) if options.is_lcm else sigmas("ddim_uniform", options.steps, 1, "ddim")
-    tile = options.redraw_tile_size or max(min(canvas) // _TILES, _SMALLEST_TILE)
+    largest = options.redraw_tile_size or max(min(canvas) // _TILES, _SMALLEST_TILE)
+    # Only where tiles have neighbours do they need context.
+    tile = min((own for own, side in zip(tile_of(canvas, largest), canvas, strict=True) if own < side), default=0)
     if max(canvas) <= _WHOLE:
         parts, strength = checkerboard(canvas, _WHOLE, 0, 0), _WHOLE_STRENGTH
     else:
@@ -144,13 +147,13 @@ def passes(options: Options, canvas: Size) -> list[Pass]:
         strength = _PARTS_STRENGTH
     return [
         Pass(
-            checkerboard(canvas, tile, context=tile // 2, fade=tile // 4),
+            checkerboard(canvas, largest, context=tile // 2, fade=tile // 4),
             last_steps(levels, options.steps, options.creativity),
         ),
         Pass(
             parts,
             last_steps(levels, options.steps, strength),
-            controlled=False,
+            without=(CONTROLNET,),
             opacity=_WHOLE_OPACITY,
             other_noise=1,
         ),
@@ -196,12 +199,16 @@ def _loras(options: Options) -> list[tuple[str, float]]:
 
 
 def _controlnets(options: Options) -> list[ControlNet]:
-    tile = ControlNet(CONTROLNET, options.resemblance, lambda picture, canvas: as_they_are, options.guess_mode)
+    tile = ControlNet(CONTROLNET, options.resemblance, lambda picture, source: as_they_are, options.guess_mode)
     if options.structure == "none":
         return [tile]
-    shown = each(STRUCTURES[options.structure])
+    hint_of_all = STRUCTURES[options.structure]
+
+    def shown(picture: Picture, source: Picture) -> Shown:
+        return parts_of(hint_of_all(source), size_of(source))
+
     name = STRUCTURE_CONTROLNETS[options.structure]
-    return [tile, ControlNet(name, options.structure_strength, lambda picture, canvas: shown, options.guess_mode)]
+    return [tile, ControlNet(name, options.structure_strength, shown, options.guess_mode)]
 
 
 def _upscaler(chosen: str, image: Image) -> str | None:

@@ -1,7 +1,7 @@
 """A picture fused from darker and brighter exposures of itself: exposure fusion (Mertens et al. 2007).
 
 Weights and pyramids are those of OpenCV's `MergeMertens`, which holds all levels of all exposures. Here the finest
-levels are computed in bands of rows, and only the coarser ones are held.
+levels are computed block by block, and only the coarser ones are held.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from upscaling.diffusion.bands import bands
+from upscaling.diffusion.picture_blocks import Part, blocks
 from upscaling.diffusion.redraw import Picture
 
 _Values = NDArray[np.float32]
@@ -23,8 +23,8 @@ _Exposure = tuple[_Values, _Values]
 
 # How much brighter the exposures are than the picture, for an hdr of 1 (TileUpscalerV2, Apache-2.0).
 _BRIGHTER = (-0.9, -0.7, -0.45, -0.25, 0.0, 0.2, 0.4, 0.6, 0.8)
-_FINE = 3  # levels that are computed in bands
-_BAND, _HALO = 128, 32  # rows, multiples of 2 ** _FINE; a band depends on 30 rows above and below it
+_FINE = 3  # levels that are computed in blocks
+_SIDE, _HALO = 256, 32  # pixels, multiples of 2 ** _FINE; a block depends on 30 pixels around it
 _FLAT = 1e-6  # weight of the picture itself where all weights are 0; those of a difference of 1 in 255 are above 1e-5
 
 
@@ -32,31 +32,37 @@ def fused(picture: Picture, hdr: float) -> Picture:
     """A picture (height, width, 3), RGB, with more contrast in its dark and bright parts.
 
     `hdr`, 0 to 1, says how far the exposures are apart; 0 changes nothing. Beside the result it takes about as much
-    memory as the picture, and some for bands of rows.
+    memory as the picture, and 10 MB for a block.
     """
     if hdr == 0:
         return picture
     height, width = picture.shape[:2]
     levels = int(log2(min(height, width)))
     fine = min(_FINE, levels)
-    is_grey = all((picture[rows] == picture[rows, :, :1]).all() for rows, _ in bands(height, _BAND, _HALO))
-    coarse: list[list[_Exposure]] = [[] for _ in _BRIGHTER]
-    for rows, own in bands(height, _BAND, _HALO):
-        for parts, (values, weights) in zip(coarse, _exposures(picture[rows], hdr, is_grey), strict=True):
-            kept = _at(own, fine)
-            parts.append((_pyramid(values, fine)[fine][kept], _pyramid(weights, fine)[fine][kept]))
-    base = _merged(((np.concatenate([v for v, _ in parts]), np.concatenate([w for _, w in parts])) for parts in coarse),
-                   levels - fine)  # fmt: skip
+    is_grey = all((part == part[..., :1]).all() for part in (picture[b.place] for b in blocks(picture, _SIDE)))
+    coarse = [_empty(-(-height >> fine), -(-width >> fine)) for _ in _BRIGHTER]
+    for block in blocks(picture, _SIDE, _HALO):
+        own, place = _at(block.own, fine), _at(block.place, fine)
+        for wholes, parts in zip(coarse, _exposures(picture[block.around], hdr, is_grey), strict=True):
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[place] = _pyramid(part, fine)[fine][own]
+    base = _merged(coarse, levels - fine)
+    del coarse
     result = np.empty_like(picture)
-    for rows, own in bands(height, _BAND, _HALO):
-        merged = _merged(_exposures(picture[rows], hdr, is_grey), fine, base[_at(rows, fine)])
-        result[rows][own] = np.clip(np.rint(merged[own] * 255), 0, 255)
+    for block in blocks(picture, _SIDE, _HALO):
+        merged = _merged(_exposures(picture[block.around], hdr, is_grey), fine, base[_at(block.around, fine)])
+        result[block.place] = np.clip(np.rint(merged[block.own] * 255), 0, 255)
     return result
 
 
-def _at(rows: slice, level: int) -> slice:
-    """Rows of the picture as rows of a level of its pyramid."""
-    return slice(rows.start >> level, -(-rows.stop >> level))
+def _empty(height: int, width: int) -> _Exposure:
+    return np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
+
+
+def _at(part: Part, level: int) -> Part:
+    """A part of the picture as a part of a level of its pyramid."""
+    rows, columns = (slice(side.start >> level, -(-side.stop >> level)) for side in part)
+    return rows, columns
 
 
 def _exposures(picture: Picture, hdr: float, is_grey: bool) -> Iterator[_Exposure]:

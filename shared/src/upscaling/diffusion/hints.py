@@ -16,19 +16,19 @@ Shown = Callable[[Picture, Sequence[Crop]], Picture]
 """From the pictures that are redrawn, (n, height, width, 3), and their crops to what a ControlNet is shown of each."""
 
 
-def parts_of(picture: Picture, canvas: Size) -> Shown:
-    """Shows the parts of a picture of any size, which is stretched over the canvas."""
-    return lambda _, crops: np.stack([hint_of(crop, canvas, picture) for crop in crops])
+def parts_of(picture: NDArray[np.uint8], canvas: Size) -> Shown:
+    """Shows the parts of a picture of any size, which is stretched over the canvas; in colour or grey, HWC."""
+
+    def shown(_: Picture, crops: Sequence[Crop]) -> Picture:
+        parts = np.stack([hint_of(crop, canvas, picture) for crop in crops])
+        return np.broadcast_to(parts, (*parts.shape[:3], 3))
+
+    return shown
 
 
 def as_they_are(pictures: Picture, _: Sequence[Crop]) -> Picture:
     """Shows what is redrawn."""
     return pictures
-
-
-def each(change: Callable[[Picture], Picture]) -> Shown:
-    """Shows what a function makes of each picture that is redrawn."""
-    return lambda pictures, _: np.stack([change(picture) for picture in pictures])
 
 
 def hint_of(crop: Crop, canvas: Size, hint: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -64,7 +64,7 @@ class Img2Img:
     sampler: Sampler
     seed: int
     count_retry: Callable[[], None]
-    """Called when a batch is halved because memory ran out."""
+    """Called when a batch, or what the autoencoder computes at once, is halved because memory ran out."""
     surroundings: Surroundings | None = None
     """What crops fit themselves to. Without it, all crops of one size start from the same noise, as in ComfyUI."""
 
@@ -95,7 +95,7 @@ class Img2Img:
         self, pictures: Picture, crops: Sequence[Crop], sigmas: torch.Tensor, reach: Callable[[float], None]
     ) -> Picture:
         # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
-        latents = torch.cat([encoded(_to_values(picture[None]), self.vae) for picture in pictures])
+        latents = torch.cat([encoded(_to_values(picture[None]), self.vae, self.count_retry) for picture in pictures])
         denoise = guided(self.unet, self.guidance, *(hint.of(pictures, crops) for hint in self.hints))
         size, device = (latents.shape[2], latents.shape[3]), latents.device
         around = self.surroundings
@@ -105,7 +105,8 @@ class Img2Img:
             denoise = inpainted(denoise, latents, first, around.mask(crops, device))
         noisy = noised(latents, sigmas[0].item(), first)
         sampled = self.sampler(denoise, noisy, sigmas, noise, lambda step: reach(step / len(sigmas)))
-        return np.concatenate([_to_pixels(_finite(decoded(_finite(each), self.vae))) for each in sampled[:, None]])
+        each_decoded = (decoded(_finite(each), self.vae, self.count_retry) for each in sampled[:, None])
+        return np.concatenate([_to_pixels(_finite(values)) for values in each_decoded])
 
 
 def _to_values(pictures: Picture) -> torch.Tensor:

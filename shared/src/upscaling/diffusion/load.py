@@ -18,6 +18,7 @@ from upscaling import weights
 from upscaling.diffusion import architecture, layouts
 from upscaling.diffusion.architecture import Configuration, Shapes
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.precision import without_tf32
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -85,6 +86,7 @@ def load(
     The file may hold other networks too; its shapes say how wide this one is. Convolutions are channels last. Raises
     E_WEIGHTS, naming the tensors, if tensors are missing, unknown, or of another shape.
     """
+    without_tf32()
     module = part.built_for(path)
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     published = _published(part, wanted, path)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 Part = tuple[slice, slice]
 """Rows and columns."""
 
@@ -20,12 +23,11 @@ class Block(NamedTuple):
     """The block within `around`."""
 
 
-def blocks(height: int, width: int, side: int, halo: int = 0) -> Iterator[Block]:
-    """Blocks of at most `side` rows and columns that cover a picture, row by row."""
-    for rows in _spans(height, side, halo):
-        for columns in _spans(width, side, halo):
-            place, around, own = zip(rows, columns, strict=True)
-            yield Block(place, around, own)
+def blocks(picture: NDArray[np.uint8], side: int, halo: int = 0) -> Iterator[Block]:
+    """Blocks of at most `side` rows and columns that cover a picture, (height, width, …), row by row."""
+    for place_rows, around_rows, own_rows in _spans(picture.shape[0], side, halo):
+        for place, around, own in _spans(picture.shape[1], side, halo):
+            yield Block((place_rows, place), (around_rows, around), (own_rows, own))
 
 
 def _spans(length: int, side: int, halo: int) -> Iterator[tuple[slice, slice, slice]]:

@@ -23,6 +23,10 @@ Picture = NDArray[np.uint8]
 """Height, width, and red, green and blue; 0–255."""
 
 
+def size_of(picture: Picture) -> Size:
+    return Size(picture.shape[1], picture.shape[0])
+
+
 class RedrawBatch(Protocol):
     """Redraws pictures of one size that do not depend on each other."""
 
@@ -48,7 +52,7 @@ def redraw(
     the result does not depend on it. `only`, grey and of any size, is stretched over the canvas: black is left as it
     is, white is redrawn; crops that are all black are left out. `reach` is called with the share that is done.
     """
-    size = Size(canvas.shape[1], canvas.shape[0])
+    size = size_of(canvas)
     needed = [crop for crop in crops if only is None or opacity(crop, size, only).any()]
     total = sum(_pixels(crop) for crop in needed)
     done = 0
@@ -93,4 +97,7 @@ def opacity(crop: Crop, canvas: Size, only: Image.Image | None) -> NDArray[np.ui
     if only is None:
         return own
     part = stretched(only, canvas, crop.box)
-    return ((own.astype(np.uint16) * part + 127) // 255).astype(np.uint8)
+    product = np.multiply(own, part, dtype=np.uint16)
+    product += 127
+    product //= 255
+    return product.astype(np.uint8)

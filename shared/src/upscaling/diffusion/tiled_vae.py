@@ -22,7 +22,7 @@ from torch.nn import functional
 from upscaling.diffusion.crops import LATENT
 
 _MARGIN = 7  # latents: the encoder's tiles depend on 43 pixels around them, the decoder's on 6.25 latents
-_MOST_KEPT = 2 << 30  # bytes of states that are kept whole; there may be two such
+_MOST_KEPT = 1 << 10  # bytes of states that are kept whole, for a pixel that is computed at once; there may be two such
 
 _Statistics = Mapping[nn.GroupNorm, tuple[torch.Tensor, torch.Tensor]]
 """The mean and the variance that each channel is normalized by."""
@@ -127,7 +127,7 @@ def _in_tiles(states: torch.Tensor, steps: Sequence[_Step], size: tuple[int, int
         statistics[step.norm], count = _measured(
             step.norm, (_made(states, tile, size, steps[done:number], statistics) for tile in tiles)
         )
-        if step.ends_block and count * states.itemsize <= _MOST_KEPT:
+        if step.ends_block and count * states.itemsize <= _MOST_KEPT * most:
             states = _joined(states, tiles, size, steps[done : number + 1], statistics)
             done = number + 1
     return _joined(states, tiles, size, steps[done:], statistics)

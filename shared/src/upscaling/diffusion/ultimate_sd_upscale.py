@@ -8,6 +8,7 @@ from upscaling.diffusion.options import Options
 from upscaling.diffusion.pictures import in_mask
 from upscaling.diffusion.prompts import Embeddings
 from upscaling.diffusion.prompts.comfyui import tokenize
+from upscaling.diffusion.redraw import size_of
 from upscaling.diffusion.sigmas import sigmas
 from upscaling.diffusion.work import ControlNet, Pass, Request, Work, chosen_seed, redrawing
 from upscaling.images import Image, Size
@@ -40,7 +41,13 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
         cfg=options.cfg,
         checkpoint=options.checkpoint,
         loras=options.lora_strengths,
-        controlnets=[ControlNet(CONTROLNET, options.controlnet_strength * options.use_controlnet_tile, parts_of)],
+        controlnets=[
+            ControlNet(
+                CONTROLNET,
+                options.controlnet_strength * options.use_controlnet_tile,
+                lambda picture, source: parts_of(picture, size_of(source)),
+            )
+        ],
         sampler_name=options.sampler_name,
         seed=chosen_seed(options.seed),
         passes=passes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
@@ -24,11 +24,11 @@ from upscaling.diffusion.hints import Shown
 from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
 from upscaling.diffusion.inpainting import Surroundings
 from upscaling.diffusion.masks import blend
-from upscaling.diffusion.networks import Library
+from upscaling.diffusion.networks import Library, Networks
 from upscaling.diffusion.noise import LARGEST_SEED
 from upscaling.diffusion.pictures import as_it_is, as_it_was, continued, in_rgb
 from upscaling.diffusion.prompts import Prompt
-from upscaling.diffusion.redraw import Picture, redraw, stretched
+from upscaling.diffusion.redraw import Picture, redraw, size_of, stretched
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
 from upscaling.images import Image, Rows, Size
 from upscaling.images.image import ROWS_AT_A_TIME
@@ -57,8 +57,8 @@ class Pass:
 
     crops: Sequence[Crop]
     schedule: torch.Tensor
-    controlled: bool = True
-    """Whether the ControlNets see them."""
+    without: Collection[str] = ()
+    """The names of ControlNets that do not act on them."""
     opacity: int = 255
     """How much of what is redrawn is laid over the canvas, up to 255."""
     other_noise: int = 0
@@ -76,8 +76,8 @@ class ControlNet:
 
     name: str
     strength: float
-    shown: Callable[[Picture, Size], Shown]
-    """From the picture as it came and the size of the canvas to what the network is shown."""
+    shown: Callable[[Picture, Picture], Shown]
+    """From the picture as it came, and as it is before it is redrawn, to what the network is shown."""
     guess_mode: bool = False
 
 
@@ -112,6 +112,11 @@ class Request:
     """
     prepared: Callable[[Picture], Picture] = as_it_is
     """What is done to the enlarged picture before it is redrawn."""
+
+    @property
+    def acting(self) -> list[ControlNet]:
+        """The ControlNets of any strength."""
+        return [controlnet for controlnet in self.controlnets if controlnet.strength > 0]
 
 
 def chosen_seed(seed: int | None) -> int:
@@ -161,7 +166,7 @@ class _Job:
         image = without_hidden_colours(image)
         started = perf_counter()
         # Before the picture is enlarged, so that missing weights are an error at once.
-        img2img = self._img2img(image, extent, dtype, progress) if passes else None
+        networks = self._networks(dtype, progress) if passes else None
         progress.figures["seconds_loading"] = round(perf_counter() - started, 4)
         started = perf_counter()
         large = self._enlarged(image, size, enlarging)
@@ -169,11 +174,15 @@ class _Job:
         del large  # the canvas is held once
         progress.figures["seconds_enlarging"] = round(perf_counter() - started, 4)
         started = perf_counter()
-        canvas = continued(_over_source(self.request.only, self.request.prepared(canvas), canvas), extent)
-        if img2img is not None:
+        # One after the other, so that no more than two are held at once.
+        canvas = _over_source(self.request.only, self.request.prepared(canvas), canvas)
+        canvas = continued(canvas, extent)
+        if networks is not None:
             only = _continued_mask(self.request.only, size, extent)
+            hints = self._hints(networks, in_rgb(image), canvas)
+            img2img = self._img2img(networks, canvas, only, progress)
             source = canvas.copy() if self.request.color_fix != "none" else canvas
-            self._redraw(canvas, only, img2img, passes, redrawing)
+            self._redraw(canvas, only, img2img, hints, passes, redrawing)
             visible = None if alpha is None else continued(alpha, extent)
             canvas = fix_colours(self.request.color_fix, canvas, source, only, visible)
         progress.figures["seconds_redrawing"] = round(perf_counter() - started, 4)
@@ -195,14 +204,12 @@ class _Job:
         canvas: Picture,
         only: Pillow.Image | None,
         img2img: Img2Img,
+        hints: Mapping[str, Hint],
         passes: Sequence[Pass],
         progress: Sequence[Progress],
     ) -> None:
         """Redraws a canvas in place."""
         request = self.request
-        if request.fits_surroundings:
-            surroundings = Surroundings(Size(canvas.shape[1], canvas.shape[0]), only)
-            img2img = replace(img2img, surroundings=surroundings)
         for each, part in zip(passes, progress, strict=True):
             at_once = batch_size(request.batch_size, img2img.unet.device, each.crops)
             if request.sampler_name in ONE_AT_A_TIME:
@@ -210,7 +217,7 @@ class _Job:
             tile = max(crop.size for crop in each.crops)
             own = replace(
                 img2img,
-                hints=img2img.hints if each.controlled else (),
+                hints=[hint for name, hint in hints.items() if name not in each.without],
                 seed=(img2img.seed + each.other_noise) % (LARGEST_SEED + 1),
             )
             redraw_batch = own.at(each.schedule)
@@ -218,12 +225,11 @@ class _Job:
                 redrawn = redraw(canvas, each.crops, redraw_batch, at_once, part.reach, _faded(only, each.opacity))
             part.count("tiles", redrawn)
 
-    def _img2img(self, image: Image, canvas: Size, dtype: torch.dtype, progress: Progress) -> Img2Img:
+    def _networks(self, dtype: torch.dtype, progress: Progress) -> Networks:
         request = self.request
-        controlnets = [controlnet for controlnet in request.controlnets if controlnet.strength > 0]
         networks = self.library.get(
             request.checkpoint,
-            [controlnet.name for controlnet in controlnets],
+            [controlnet.name for controlnet in request.acting],
             VAES.get(request.checkpoint),
             request.loras,
             dtype,
@@ -233,6 +239,17 @@ class _Job:
             "dtype": str(networks.unet.dtype).removeprefix("torch."),
             "weights": networks.source,
         }
+        return networks
+
+    def _hints(self, networks: Networks, picture: Picture, canvas: Picture) -> dict[str, Hint]:
+        """The ControlNets that act, by name, and what they are shown."""
+        return {
+            asked.name: Hint(network, asked.strength, asked.shown(picture, canvas), asked.guess_mode)
+            for asked, network in zip(self.request.acting, networks.controlnets, strict=True)
+        }
+
+    def _img2img(self, networks: Networks, canvas: Picture, only: Pillow.Image | None, progress: Progress) -> Img2Img:
+        request = self.request
         positive, negative = (
             encode(prompt, networks.text_encoder, request.clip_skip) for prompt in (request.positive, request.negative)
         )
@@ -240,13 +257,11 @@ class _Job:
             unet=networks.unet,
             vae=networks.vae,
             guidance=Guidance(positive, negative, request.cfg),
-            hints=[
-                Hint(network, asked.strength, asked.shown(in_rgb(image), canvas), asked.guess_mode)
-                for asked, network in zip(controlnets, networks.controlnets, strict=True)
-            ],
+            hints=(),  # each pass has its own
             sampler=sampler(request.sampler_name),
             seed=request.seed,
             count_retry=partial(progress.count, "retries"),
+            surroundings=Surroundings(size_of(canvas), only) if request.fits_surroundings else None,
         )
 
 
@@ -270,9 +285,7 @@ def _over_source(only: Pillow.Image | None, changed: Picture, source: Picture) -
     if only is None or changed is source:
         return changed
     for rows in _bands(source):
-        changed[rows.slices] = blend(
-            source[rows.slices], changed[rows.slices], stretched(only, Size(source.shape[1], source.shape[0]), rows)
-        )
+        changed[rows.slices] = blend(source[rows.slices], changed[rows.slices], stretched(only, size_of(source), rows))
     return changed
 
 

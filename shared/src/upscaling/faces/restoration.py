@@ -25,6 +25,7 @@ from upscaling.images.image import Pixels
 from upscaling.runtime import convolution
 from upscaling.runtime.doubling import DoublingConvolution
 from upscaling.runtime.memory import is_out_of_memory, release
+from upscaling.runtime.precision import without_tf32
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,7 @@ def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, devic
         raise UpscalingError(
             Code.WEIGHTS, f"the weights fit no network for faces ({reason}); known are {', '.join(_PREPARE)}."
         ) from error
-    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less.
-    torch.backends.cudnn.allow_tf32 = False
+    without_tf32()
     model: nn.Module = descriptor.model.eval().requires_grad_(False)
     run = prepare(model)
     # pyright does not know the form of `to` with a memory format alone.

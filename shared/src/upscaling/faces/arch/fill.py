@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime.precision import without_tf32
 
 
 def fill(
@@ -22,8 +23,7 @@ def fill(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:160]
         raise UpscalingError(Code.WEIGHTS, f"these are not the weights of {name} ({reason}).") from error
-    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less.
-    torch.backends.cudnn.allow_tf32 = False
+    without_tf32()
     network.eval().requires_grad_(False)
     # pyright does not know the form of `to` with a memory format alone.
     network.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -12,6 +12,7 @@ from spandrel import ModelLoader, UnsupportedModelError
 from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.convolution import are_onednns, prepare
 from upscaling.runtime.footprint import footprint
+from upscaling.runtime.precision import without_tf32
 from upscaling.superres.networks import rrdb, srvgg, swinir
 from upscaling.superres.networks.stage import Network, Padding, Stage
 
@@ -52,8 +53,7 @@ def load(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, device: torch.
         ) from error
     if dtype is torch.float16 and not descriptor.supports_half:
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    # By default, cuDNN computes fp32 convolutions in TF32, with 13 bits less. fp32 is used where these are needed.
-    torch.backends.cudnn.allow_tf32 = False
+    without_tf32()
     module = descriptor.model.eval().requires_grad_(False)
     if architecture.rebuild is not None:
         architecture.rebuild(module)
