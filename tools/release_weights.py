@@ -19,6 +19,8 @@ def lines(weights: Catalogue, model: str, folder: Path) -> Iterator[str]:
     for entry in (weights.entries[name] for name in weights.models[model]):
         if (folder / entry.name).is_dir():
             yield f"- `{entry.name}`: in the image"
+        elif entry.name in weights.kept_back.get(model, ()):
+            yield f"- `{entry.name}`: left out for its licence, {entry.licence}; downloaded at its first use"
         elif entry.is_verifiable:
             yield f"- `{entry.name}`: left out; downloaded at its first use"
         else:

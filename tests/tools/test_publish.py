@@ -134,5 +134,8 @@ def test_a_release_lists_the_weights_in_the_image_and_those_left_out(
     assert f"- `{without}`: left out; no published checksum, needs `UNVERIFIED_WEIGHTS=1`" in said
     later = "003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN"
     assert f"- `{later}`: left out; downloaded at its first use" in said
+    (kept_back, *_) = catalogue().kept_back["ultimate-sd-upscale"]
+    others = list(release_weights.lines(catalogue(), "ultimate-sd-upscale", tmp_path))
+    assert any(line.startswith(f"- `{kept_back}`: left out for its licence, ") for line in others)
     assert release_weights.main([""]) == 2
     assert "choose one of real-esrgan" in capsys.readouterr().err
