@@ -7,6 +7,7 @@ Both depend on the whole picture, so they are made of it once, and tiles are sho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from typing import cast
 
 import cv2
 import numpy as np
@@ -48,7 +49,7 @@ def _followed(edges: NDArray[np.uint8]) -> bool:
     went_on = False
     for block in blocks(edges, _SIDE, 1):
         part = edges[block.around]
-        _, pieces = cv2.connectedComponents(part, connectivity=8)
+        pieces = cast(NDArray[np.int32], cv2.connectedComponents(part, connectivity=8)[1])
         is_edge = part == _EDGE
         found = np.isin(pieces, pieces[is_edge]) & ~is_edge
         part[found] = _EDGE
