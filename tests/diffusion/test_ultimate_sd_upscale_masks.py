@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from diffusion.jobs import PICTURE, Job
 
+from upscaling.diffusion import pictures
 from upscaling.diffusion import work as work_of_redraws
 from upscaling.diffusion.colour_fix import fix_colours
 from upscaling.diffusion.img2img import Img2Img
 from upscaling.diffusion.redraw import Picture
+from upscaling.errors import UpscalingError
 from upscaling.images import Image, Size
 
 pytestmark = pytest.mark.usefixtures("in_fp32")
@@ -65,3 +67,12 @@ def test_colours_that_no_one_sees_do_not_count_for_adain(job: Job) -> None:
     (found,) = seen
     assert found.shape == (48, 88)
     assert (found[:, 70:] == 0).all()
+
+
+def test_a_mask_whose_luma_memory_has_no_room_for_is_a_coded_error(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(_: Image) -> Image:
+        raise MemoryError
+
+    monkeypatch.setattr(pictures, "in_grey", out_of_memory)
+    with pytest.raises(UpscalingError, match="E_MEMORY: memory ran out for the picture mask"):
+        job.attempts(mask=PICTURE)

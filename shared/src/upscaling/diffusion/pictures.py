@@ -12,6 +12,7 @@ from upscaling.diffusion.redraw import Picture
 from upscaling.images import Image, Rows, Size, in_grey
 from upscaling.images.grey import LUMA
 from upscaling.images.image import ROWS_AT_A_TIME, Pixels
+from upscaling.runtime.memory import memory_errors_coded
 
 _Level = TypeVar("_Level", np.uint8, np.uint16, np.uint8 | np.uint16)
 
@@ -38,9 +39,10 @@ def as_it_is(picture: Picture) -> Picture:
 
 
 def in_mask(image: Image) -> Pillow.Image:
-    """A picture as a mask: its luma in 8 bit, without alpha."""
-    grey = image if image.is_grey else in_grey(image)
-    return Pillow.fromarray(_in_8_bit(grey.pixels)[..., 0])
+    """A picture as a mask: its luma in 8 bit, without alpha. Raises E_MEMORY."""
+    with memory_errors_coded("the picture mask"):
+        grey = image if image.is_grey else in_grey(image)
+        return Pillow.fromarray(_in_8_bit(grey.pixels)[..., 0])
 
 
 def continued(picture: NDArray[_Level], size: Size) -> NDArray[_Level]:
