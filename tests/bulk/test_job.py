@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from time import monotonic
 
 import pandas
 import PIL.Image
@@ -15,9 +16,10 @@ from bucket import Bucket, bucket
 from jobs import DEADLY, Jobs, are_alive, jobs_in, workers
 from loopback import until
 from processes import linux_only
-from servers import FASTEST, MODEL, data_url, opened, picture, serving
+from servers import opened, picture
 
 from upscaling.bulk import results
+from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
@@ -26,6 +28,10 @@ PICTURES, BROKEN = 300, 15  # without the one that kills its worker
 STARTED_WITHIN = 120  # seconds
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 REFUSED = "b/5.png"  # by the bucket
+PART = "-000000.parquet"  # of the table, which the bucket refuses at first
+STOPPED_WITHIN = 15  # seconds
+IN_WORK = 25  # at most: two pictures, and those that ended in a tenth of a second before
+SAMPLE = [f"{'ab'[i % 2]}/{i}.png" for i in range(0, PICTURES - BROKEN, 13) if i != 5]
 WORKERS = ("--workers", "2")
 
 
@@ -65,41 +71,62 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(
     source = tmp_path / "in"
     codes = write_pictures(source)
     with bucket() as store:
-        target = Place.of(store.uri("out"))
+        places = (str(source), store.uri("out"))
+        target = Place.of(places[1])
         target.filesystem.create_dir("bucket")
-        store.failing.add(REFUSED)
+        store.failing |= {REFUSED, PART}
 
-        with jobs.start(str(source), store.uri("out"), *WORKERS) as job:
+        with jobs.start(*places, *WORKERS) as job:
             until(lambda: stored(store) >= 20, STARTED_WITHIN)
             os.kill(workers(job.pid)[0], signal.SIGKILL)
-            until(lambda: stored(store) >= 80, STARTED_WITHIN)
+            store.failing.remove(PART)
+            until(lambda: stored(store) >= 80 and results.parts(target), STARTED_WITHIN)
             running = workers(job.pid)
             job.kill()
         until(lambda: not are_alive(running))
         recorded = results.read(target, ["input"]).num_rows
+        there = stored(store)
 
-        code, said = jobs.run(str(source), store.uri("out"), *WORKERS)
-        assert code == 1
+        with jobs.start(*places, *WORKERS) as job:
+            until(lambda: stored(store) >= there + 40, STARTED_WITHIN)
+            job.send_signal(signal.SIGINT)
+            begun = monotonic()
+            _, said = job.communicate(timeout=STARTED_WITHIN)
+        assert (job.returncode, monotonic() - begun < STOPPED_WITHIN) == (130, True)
         assert skipped(said) == recorded > 0
+        before, recorded = recorded, results.read(target, ["input"]).num_rows
+        assert recorded >= before + 40 - IN_WORK
+
+        code, said = jobs.run(*places, *WORKERS)
+        assert code == 1
+        assert skipped(said) == recorded
         assert "E_MEMORY: 1, for example deadly.png: the worker was killed twice" in said
         assert f"E_ENCODE: 1, for example {REFUSED}: '{REFUSED}' cannot be written to s3://bucket/out" in said
 
-        table = results.read(target, results.SCHEMA.names).to_pandas().set_index("input")
+        table = rows(target).set_index("input")
         assert table.index.is_unique
         assert len(table) == PICTURES + 1
         assert table["code"].dropna().to_dict() == {**codes, REFUSED: "E_ENCODE"}
         assert_done(table[table["outcome"] == "done"], source, target)
 
         # Those of the operator, and no more than those.
-        again = plan(Place.of(str(source)), target, parse(jobs.model, jobs.inputs), only_failed=True)
+        again = plan(Place.of(places[0]), target, parse(jobs.model, jobs.inputs), only_failed=True)
         assert set(again.work["input"].to_pylist()) == {REFUSED, "deadly.png"}
         assert (again.done, again.refused) == (PICTURES - BROKEN - 1, BROKEN)
 
-        cache = Path(jobs.environment["UPSCALING_CACHE"])
-        with serving(MODEL, tmp_path / "server", cache, OMP_NUM_THREADS="1") as container:
-            for name in ("a/0.png", "b/1.png", "a/284.png"):
-                sent = data_url((source / name).read_bytes())
-                assert content(target, name) == container.output(image=sent, model=FASTEST, scale=2)
+        made = jobs.predict(source, SAMPLE, tmp_path / "container")
+        assert {name: content(target, name) for name in SAMPLE} == made
+
+        for name in (*codes, REFUSED):
+            (source / name).unlink()
+        code, said = jobs.run(*places)
+        assert (code, skipped(said)) == (0, PICTURES - BROKEN - 1)
+
+
+def rows(target: Place) -> pandas.DataFrame:
+    """All rows of the table, also those that no longer count."""
+    tables = [parquet.read_table(target.open(name)) for name in results.parts(target)]
+    return arrow.concat_tables(tables).to_pandas()
 
 
 def assert_done(done: pandas.DataFrame, source: Path, target: Place) -> None:
