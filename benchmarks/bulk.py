@@ -77,15 +77,17 @@ def memory(options: argparse.Namespace, folder: Path) -> str:
     source, target = Place(MadePaths(options.rows), "made", "made"), Place.of(str(folder / "out"))
     begun = perf_counter()
     seen = [_now("before the listing", begun)]
-    planned = plan(source, target, parse(ROOT / "models" / options.model, []), only_failed=False)
+    inputs = parse(ROOT / "models" / options.model, [])
+    planned = plan(source, target, inputs, only_failed=False)
     seen.append(_now("listed and planned", begun))
     with ThreadPoolExecutor(1) as thread:
         ending = Event()
         during = thread.submit(_sampled, ending, begun)
         try:
-            assert job.work_off(planned.work, Echo, target, job_options) == options.rows  # type: ignore[arg-type]
+            done = job.work_off(planned.work, Echo, target, inputs.arguments, job_options)  # type: ignore[arg-type]
         finally:
             ending.set()
+    assert done == options.rows
     samples = during.result()
     seen += [samples[len(samples) * quarter // 4] for quarter in (1, 2, 3)]
     seen.append(_now("worked off, and the table written", begun))

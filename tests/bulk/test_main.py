@@ -9,7 +9,6 @@ from servers import picture
 
 from upscaling.bulk import headers
 from upscaling.bulk.__main__ import main
-from upscaling.bulk.engine import ray
 
 MODEL = Path(__file__).parents[2] / "models" / "real-esrgan"
 
@@ -31,6 +30,11 @@ def test_numbers_that_make_no_sense_are_refused(
     assert capsys.readouterr().err == says
 
 
+def test_inputs_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(MODEL), "-i", "scale=99"]) == 2
+    assert capsys.readouterr().err == "E_INPUT: scale: 99 is greater than the maximum of 10\n"
+
+
 def dry_run(folder: Path) -> int:
     return main([str(folder / "in"), str(folder / "out"), "--model", str(MODEL), "--dry-run"])
 
@@ -46,7 +50,6 @@ def test_a_dry_run_says_what_there_is_and_changes_nothing(tmp_path: Path, capsys
         "The time is not known: no earlier run with these inputs has done a picture.",
     ]
     assert not (tmp_path / "out").exists()
-    assert not ray.is_initialized()
 
 
 def test_a_dry_run_with_pictures_that_cannot_be_read_ends_with_1(

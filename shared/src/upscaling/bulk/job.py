@@ -42,14 +42,14 @@ def run(options: Namespace) -> bool:
         for path in planned.leftovers:
             target.remove(path)
         make = partial(Worker, str(folder), inputs, source, target, options.cpus)
-        done += work_off(planned.work, make, target, options)
+        done += work_off(planned.work, make, target, inputs.arguments, options)
     results.tidy(target)
     _say(f"Table: {target.address}/{results.FOLDER}")
     return done == planned.pictures
 
 
-def work_off(work: Any, make: Callable[[], Worker], target: Place, options: Namespace) -> int:
-    """Processes a table of `Plan.work`, and returns how many were done.
+def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: str, options: Namespace) -> int:
+    """Processes a table of `Plan.work` with `Inputs.arguments`, and returns how many were done.
 
     The table of results and the summary are written however it ends.
     """
@@ -63,7 +63,7 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, options: Name
         rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
         for row in with_pauses(rows, _PAUSE):
             if row is not None:
-                parts.add(row)
+                parts.add({"arguments": arguments, **row})  # a killed worker says nothing
                 report.add(row)
             parts.write_if_due()
             report.show()

@@ -34,7 +34,7 @@ RayDeprecationWarning: Any = import_module("ray.util.annotations").RayDeprecatio
 
 _MOST_BLOCKS = 10_000  # of pictures, each of which takes some KiB of the driver's memory
 _PAUSE = 0.1  # seconds without a block, after which the queue is looked after
-_CODED = re.compile(f"({'|'.join(Code)}): (.*)", re.DOTALL)
+_CODED = re.compile(f"({'|'.join(Code)}): (.*)")
 
 
 def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[str, Any]]:
@@ -51,14 +51,15 @@ def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[
             ended[row["number"]] = True
             yield row
         yield from missing.process(work, ended, rows, make, pool)
-    except (errors.RayActorError, errors.OutOfMemoryError) as error:
+    except errors.RayError as error:
         raise _reason(error) from error
 
 
 def _reason(error: Exception) -> Exception:
-    """Why workers cannot load: what one has raised, which Ray passes on as the end of a text."""
-    if coded := _CODED.search(str(error)):
-        return UpscalingError(Code(coded[1]), coded[2].strip())
+    """Why workers cannot load: what one has raised, which Ray passes on in the traceback of an error of its own."""
+    if coded := _CODED.findall(str(error)):
+        code, message = coded[-1]
+        return UpscalingError(Code(code), message.strip())
     if isinstance(error, errors.OutOfMemoryError):
         return UpscalingError(
             Code.MEMORY, f"workers are killed while they load, because memory runs out ({error}). Take fewer --workers."
