@@ -62,9 +62,11 @@ requirements: $(VENV)/uv ## Updates the requirements.txt of a model from its req
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock.sh $(MODEL) $(WHEEL) >$(FOLDER)/requirements.txt.new
 	@mv $(FOLDER)/requirements.txt.new $(FOLDER)/requirements.txt
 
-requirements-bulk: $(VENV)/uv ## Updates requirements-bulk.txt from the extra `bulk` of the shared package.
+requirements-bulk: $(VENV)/uv ## Updates requirements-bulk.txt from the extra `bulk` of the shared package, and requirements-cluster.txt.
 	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock_bulk.sh >requirements-bulk.txt.new
 	@mv requirements-bulk.txt.new requirements-bulk.txt
+	@PATH="$(CURDIR)/$(BIN):$$PATH" tools/lock_bulk.sh requirements-bulk.txt >requirements-cluster.txt.new
+	@mv requirements-cluster.txt.new requirements-cluster.txt
 
 check-requirements: $(VENV)/uv ## Checks that the requirements.txt of every model and requirements-bulk.txt are up to date.
 	@for model in $(MODELS); do PATH="$(CURDIR)/$(BIN):$$PATH" tools/check_lock.sh $$model $(WHEEL) || exit 1; done

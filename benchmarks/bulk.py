@@ -10,17 +10,20 @@ import argparse
 import base64
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
+from threading import Event
 from time import perf_counter
 from typing import Any
 
-import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet
 from local_server import running
 from machine import description, kind, load
@@ -28,7 +31,10 @@ from networks import ROOT
 from pictures import write_photo
 from report import README, put, table
 
-from upscaling.bulk import pool
+from upscaling.bulk import job, results
+from upscaling.bulk.inputs import parse
+from upscaling.bulk.places import Place
+from upscaling.bulk.plan import plan
 
 _PACKAGES = ("torch", "ray", "pyarrow", "cog")
 _SMALL = 16  # pixels
@@ -40,9 +46,9 @@ def speed(options: argparse.Namespace, folder: Path) -> str:
     cpus = os.cpu_count() or 1
     rows = [["curl, one after the other, on one container", str(cpus), *_looped(options, source)]]
     for workers in (1, cpus):
-        job = _job(options, source, folder / f"out-{workers}", workers, cpus // workers)
+        times = _job(options, source, folder / f"out-{workers}", workers, cpus // workers)
         name = f"bulk, {workers} worker{'s' if workers > 1 else ''}"
-        rows.append([name, str(cpus // workers), f"{_rate(job):.2f}", f"{job['wall']:.0f}"])
+        rows.append([name, str(cpus // workers), f"{_rate(times):.2f}", f"{times['wall']:.0f}"])
     return "\n\n".join([
         f"{options.pictures} pictures of {options.size}×{options.size} with {options.network}, ×4; load before the run"
         f" {load()}. The rate is that of the second half, when all have started.",
@@ -53,9 +59,9 @@ def speed(options: argparse.Namespace, folder: Path) -> str:
 def overhead(options: argparse.Namespace, folder: Path) -> str:
     """What a picture takes beside its processing, with one worker and pictures that take next to nothing."""
     source = _photos(folder / "in", options.pictures, _SMALL)
-    job = _job(options, source, folder / "out", 1, os.cpu_count() or 1)
-    each = 1 / _rate(job)
-    inside = mean(job["seconds"])
+    times = _job(options, source, folder / "out", 1, os.cpu_count() or 1)
+    each = 1 / _rate(times)
+    inside = mean(times["seconds"])
     return "\n\n".join([
         f"{options.pictures} pictures of {_SMALL}×{_SMALL}, one worker; load before the run {load()}.",
         table(
@@ -66,25 +72,64 @@ def overhead(options: argparse.Namespace, folder: Path) -> str:
 
 
 def memory(options: argparse.Namespace, folder: Path) -> str:
-    """Resident memory of the driver over a job of many made paths, with workers that do nothing."""
-    numbers = range(options.rows)
-    work = pa.table({
-        "input": [f"folder-{i // 1000:04}/picture-{i:07}.jpg" for i in numbers],
-        "input_bytes": pa.array([1_000_000] * options.rows, pa.int64()),
-        "input_modified": pa.array([0] * options.rows, pa.int64()),
-        "output": [f"folder-{i // 1000:04}/picture-{i:07}.png" for i in numbers],
-    })  # fmt: skip
-    pool.connect()
-    begun, seen = perf_counter(), []
-    for ended, _ in enumerate(pool.process(work, Echo, pool.choose(None, 1, 0)), 1):
-        if ended in {1, options.rows // 4, options.rows // 2, options.rows * 3 // 4, options.rows}:
-            seen.append([f"{ended:,}", f"{_resident() / 2**20:,.0f}", f"{perf_counter() - begun:.0f}"])
-            print(*seen[-1], flush=True)
-    pool.disconnect()
+    """Resident memory of the driver over a whole job of made paths: listing, plan, workers that do nothing, table."""
+    job_options = argparse.Namespace(workers=None, cpus=1, gpus=0)
+    source, target = Place(MadePaths(options.rows), "made", "made"), Place.of(str(folder / "out"))
+    begun = perf_counter()
+    seen = [_now("before the listing", begun)]
+    inputs = parse(ROOT / "models" / options.model, [])
+    planned = plan(source, target, inputs, only_failed=False)
+    seen.append(_now("listed and planned", begun))
+    with ThreadPoolExecutor(1) as thread:
+        ending = Event()
+        during = thread.submit(_sampled, ending, begun)
+        try:
+            done = job.work_off(planned.work, Echo, target, inputs.arguments, job_options)  # type: ignore[arg-type]
+        finally:
+            ending.set()
+    assert done == options.rows
+    samples = during.result()
+    seen += [samples[len(samples) * quarter // 4] for quarter in (1, 2, 3)]
+    seen.append(_now("worked off, and the table written", begun))
+    results.tidy(target)
+    seen.append(_now("tidied up", begun))
+    each = (int(seen[1][1].replace(",", "")) - int(seen[0][1].replace(",", ""))) * 2**20 / options.rows
     return "\n\n".join([
-        f"{options.rows:,} rows, {os.cpu_count()} workers that do nothing; load before the run {load()}.",
-        table(["rows that have ended", "resident memory of the driver, MiB", "seconds"], seen),
+        f"{options.rows:,} rows, {os.cpu_count()} workers that do nothing; load before the run {load()}. Listing and"
+        f" plan: {each:.0f} bytes a row stay. Peak: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10:,} MiB.",
+        table(["", "resident memory of the driver, MiB", "seconds"], seen),
     ])  # fmt: skip
+
+
+def _sampled(ending: Event, begun: float) -> list[list[str]]:
+    """The memory of this process every half second, until it is told to end."""
+    samples = [_now("in between", begun)]
+    while not ending.wait(0.5):
+        samples.append(_now("in between", begun))
+    return samples
+
+
+def _now(what: str, begun: float) -> list[str]:
+    return [what, f"{_resident() / 2**20:,.0f}", f"{perf_counter() - begun:.0f}"]
+
+
+class MadePaths:
+    """What a job uses of a file system when it lists pictures, with paths that are made."""
+
+    type_name = "made"
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+
+    def equals(self, other: object) -> bool:
+        return False
+
+    def get_file_info(self, selector: object) -> list[pyarrow.fs.FileInfo]:
+        kind = pyarrow.fs.FileType.File
+        return [
+            pyarrow.fs.FileInfo(f"made/folder-{i // 1000:04}/picture-{i:07}.jpg", kind, size=1_000_000, mtime_ns=0)
+            for i in range(self._rows)
+        ]
 
 
 class Echo:
@@ -140,9 +185,9 @@ def _job(options: argparse.Namespace, source: Path, target: Path, workers: int, 
     return {"wall": wall, **rows.to_pydict()}
 
 
-def _rate(job: dict[str, Any]) -> float:
+def _rate(times: dict[str, Any]) -> float:
     """Pictures per second in the second half of a job, when all workers have started."""
-    half = job["ended"][len(job["ended"]) // 2 :]
+    half = times["ended"][len(times["ended"]) // 2 :]
     return (len(half) - 1) / (half[-1] - half[0]).total_seconds()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local_server import ROOT
 from servers import FASTEST, MODEL, STATES, copy_model, write_weights
+
+from upscaling.bulk.inputs import parse
 
 _ENDED_WITHIN = 200  # seconds
 _PROC = Path("/proc")
@@ -26,6 +30,23 @@ def process(source, *rest):
         os.kill(os.getpid(), 9)
     return _process(source, *rest)
 server.process = process
+"""
+
+# What Cog does with a prediction, without a server: pictures as data URLs in, files out.
+_CONTAINER = """
+import base64, json, sys
+from pathlib import Path
+from run import Runner
+from upscaling.serving.incoming import Incoming
+runner = Runner()
+runner.setup()
+runner.record_metric = lambda name, value: None
+inputs, source, target, *names = sys.argv[1:]
+for name in names:
+    url = "data:image/png;base64," + base64.b64encode((Path(source) / name).read_bytes()).decode()
+    made = Path(target) / name
+    made.parent.mkdir(parents=True, exist_ok=True)
+    made.write_bytes(Path(runner.run(image=Incoming(url), **json.loads(inputs))).read_bytes())
 """
 
 
@@ -51,11 +72,23 @@ class Jobs:
             _, said = job.communicate(timeout=_ENDED_WITHIN)
             return job.returncode, said
 
+    def predict(self, source: Path, names: list[str], target: Path) -> dict[str, bytes]:
+        """What the `run()` of the container makes of some pictures, with the inputs of the jobs."""
+        inputs = json.dumps(parse(self.model, self.inputs).values)
+        command = [sys.executable, "-c", _CONTAINER, inputs, str(source), str(target), *names]
+        subprocess.run(command, env=self.environment, cwd=ROOT / "models" / MODEL, check=True, timeout=_ENDED_WITHIN)
+        return {name: (target / name).read_bytes() for name in names}
+
 
 def workers(job: int) -> list[int]:
     """The processes of a job's actors."""
+    return [pid for pid, command in below(job).items() if command.startswith(b"ray::MapWorker")]
+
+
+def below(process: int) -> dict[int, bytes]:
+    """All processes that a process has started, and those that they have: their command lines, by their ids."""
     parents = dict(_processes())
-    return [pid for pid in parents if job in _above(pid, parents) and _title(pid).startswith(b"ray::MapWorker")]
+    return {pid: _title(pid) for pid in parents if process in _above(pid, parents)}
 
 
 def are_alive(pids: list[int]) -> bool:

@@ -39,6 +39,6 @@ def test_the_time_is_that_of_earlier_runs_with_the_same_inputs(source: Place, tm
     parts = results.Parts(target)
     done = {"outcome": "done", "input_width": 1000, "input_height": 1000}
     for row in ({"arguments": "same", "seconds": 2.0}, {"arguments": "other", "seconds": 50.0}):
-        parts.add({**done, **row})
-    parts.write()
+        parts.add({**done, **row, "input": row["arguments"]})
+    parts.close()
     assert headers.text(found, target, "same").endswith("At 2.00 s per MP, as before: 3 min of one worker's time.")

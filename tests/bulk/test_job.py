@@ -1,4 +1,4 @@
-"""A job on true Ray, with broken pictures and a bucket that refuses a result, whose worker and driver are killed."""
+"""Jobs on true Ray, with broken pictures and a bucket that refuses a result, whose workers and drivers are killed."""
 
 from __future__ import annotations
 
@@ -6,32 +6,53 @@ import io
 import os
 import re
 import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
+from typing import Any
 
 import pandas
 import PIL.Image
 import pytest
 from bucket import Bucket, bucket
-from jobs import DEADLY, Jobs, are_alive, jobs_in, workers
+from jobs import DEADLY, Jobs, are_alive, below, jobs_in, workers
 from loopback import until
 from processes import linux_only
-from servers import FASTEST, MODEL, data_url, opened, picture, serving
+from servers import opened, picture
 
-from upscaling.bulk import results
+from upscaling.bulk import engine, pool, results
+from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
+from upscaling.errors import Code, UpscalingError
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Data reads options of its own
 PICTURES, BROKEN = 300, 15  # without the one that kills its worker
 STARTED_WITHIN = 120  # seconds
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
 REFUSED = "b/5.png"  # by the bucket
+STOPPED_WITHIN = 15  # seconds
+IN_WORK = 25  # at most: two pictures, and those that ended in a tenth of a second before
+SAMPLE = [f"{'ab'[i % 2]}/{i}.png" for i in range(0, PICTURES - BROKEN, 13) if i != 5]
 WORKERS = ("--workers", "2")
+ROWS = 40  # of the jobs whose workers do nothing
+DEADLY_ONCE = 19  # the last of its block
 
 
-@pytest.fixture(scope="module")
-def jobs(tmp_path_factory: pytest.TempPathFactory) -> Jobs:
-    return jobs_in(tmp_path_factory.mktemp("bulk"))
+@pytest.fixture(scope="module", autouse=True)
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
+    """Jobs on a Ray that this process has started, whose workers have the environment that it started with."""
+    made = jobs_in(tmp_path_factory.mktemp("bulk"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**made.environment, **CREDENTIALS}.items():
+            patch.setenv(name, value)
+        engine.connect()
+        address = engine.ray.get_runtime_context().gcs_address
+        yield replace(made, environment={**os.environ, "RAY_ADDRESS": address})
+        engine.disconnect()
 
 
 def bomb() -> bytes:
@@ -56,50 +77,66 @@ def write_pictures(folder: Path) -> dict[str, str]:
 
 
 @linux_only
-def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(
-    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in CREDENTIALS.items():
-        monkeypatch.setenv(name, value)
-        monkeypatch.setitem(jobs.environment, name, value)
+def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jobs, tmp_path: Path) -> None:
     source = tmp_path / "in"
     codes = write_pictures(source)
     with bucket() as store:
-        target = Place.of(store.uri("out"))
+        places = (str(source), store.uri("out"))
+        target = Place.of(places[1])
         target.filesystem.create_dir("bucket")
         store.failing.add(REFUSED)
 
-        with jobs.start(str(source), store.uri("out"), *WORKERS) as job:
+        with jobs.start(*places, *WORKERS) as job:
             until(lambda: stored(store) >= 20, STARTED_WITHIN)
-            os.kill(workers(job.pid)[0], signal.SIGKILL)
-            until(lambda: stored(store) >= 80, STARTED_WITHIN)
-            running = workers(job.pid)
+            os.kill(workers(os.getpid())[0], signal.SIGKILL)
+            until(lambda: stored(store) >= 80 and results.parts(target), STARTED_WITHIN)
+            running = workers(os.getpid())
             job.kill()
         until(lambda: not are_alive(running))
         recorded = results.read(target, ["input"]).num_rows
+        there = stored(store)
 
-        code, said = jobs.run(str(source), store.uri("out"), *WORKERS)
-        assert code == 1
+        with jobs.start(*places, *WORKERS) as job:
+            until(lambda: stored(store) >= there + 40, STARTED_WITHIN)
+            job.send_signal(signal.SIGINT)
+            begun = monotonic()
+            _, said = job.communicate(timeout=STARTED_WITHIN)
+        assert job.returncode == 130, said
+        assert monotonic() - begun < STOPPED_WITHIN
         assert skipped(said) == recorded > 0
+        before, recorded = recorded, results.read(target, ["input"]).num_rows
+        assert recorded >= before + 40 - IN_WORK
+
+        code, said = jobs.run(*places, *WORKERS)
+        assert code == 1
+        assert skipped(said) == recorded
         assert "E_MEMORY: 1, for example deadly.png: the worker was killed twice" in said
         assert f"E_ENCODE: 1, for example {REFUSED}: '{REFUSED}' cannot be written to s3://bucket/out" in said
 
-        table = results.read(target, results.SCHEMA.names).to_pandas().set_index("input")
+        table = rows(target).set_index("input")
         assert table.index.is_unique
         assert len(table) == PICTURES + 1
         assert table["code"].dropna().to_dict() == {**codes, REFUSED: "E_ENCODE"}
         assert_done(table[table["outcome"] == "done"], source, target)
 
         # Those of the operator, and no more than those.
-        again = plan(Place.of(str(source)), target, parse(jobs.model, jobs.inputs), only_failed=True)
+        again = plan(Place.of(places[0]), target, parse(jobs.model, jobs.inputs), only_failed=True)
         assert set(again.work["input"].to_pylist()) == {REFUSED, "deadly.png"}
         assert (again.done, again.refused) == (PICTURES - BROKEN - 1, BROKEN)
 
-        cache = Path(jobs.environment["UPSCALING_CACHE"])
-        with serving(MODEL, tmp_path / "server", cache, OMP_NUM_THREADS="1") as container:
-            for name in ("a/0.png", "b/1.png", "a/284.png"):
-                sent = data_url((source / name).read_bytes())
-                assert content(target, name) == container.output(image=sent, model=FASTEST, scale=2)
+        made = jobs.predict(source, SAMPLE, tmp_path / "container")
+        assert {name: content(target, name) for name in SAMPLE} == made
+
+        for name in (*codes, REFUSED):
+            (source / name).unlink()
+        code, said = jobs.run(*places)
+        assert (code, skipped(said)) == (0, PICTURES - BROKEN - 1)
+
+
+def rows(target: Place) -> pandas.DataFrame:
+    """All rows of the table, also those that no longer count."""
+    tables = [parquet.read_table(target.open(name)) for name in results.parts(target)]
+    return arrow.concat_tables(tables).to_pandas()
 
 
 def assert_done(done: pandas.DataFrame, source: Path, target: Place) -> None:
@@ -130,8 +167,50 @@ def skipped(said: str) -> int:
     return sum(int(number or 0) for number in found.groups())
 
 
-def test_a_job_that_cannot_begin_says_why(jobs: Jobs, tmp_path: Path) -> None:
-    (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "a.png").write_bytes(picture(4, 4))
-    code, said = jobs.run(str(tmp_path / "in"), str(tmp_path / "out"), "-i", "scale=99")
-    assert (code, said) == (2, "E_INPUT: scale: 99 is greater than the maximum of 10\n")
+def work() -> Any:
+    return arrow.table({"input": [f"{number}.png" for number in range(ROWS)]})
+
+
+@linux_only
+def test_a_killed_worker_costs_the_picture_in_work_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "_MOST_BLOCKS", 2)
+    log, killed = tmp_path / "log", tmp_path / "killed"
+
+    class Fatal:  # in here, so that it is sent to the workers by its code
+        def process(self, picture: dict[str, Any]) -> dict[str, Any]:
+            with log.open("a") as file:
+                file.write(f"{picture['number']}\n")
+            if picture["number"] == DEADLY_ONCE and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return {**picture, "outcome": "done"}
+
+    rows = list(pool.process(work(), Fatal, engine.choose(2, 1, 0)))  # type: ignore[arg-type]
+    assert sorted(row["number"] for row in rows) == list(range(ROWS))
+    tries = Counter(map(int, log.read_text().split()))
+    assert tries == {**dict.fromkeys(range(ROWS), 1), DEADLY_ONCE: 2}
+
+
+def test_a_worker_that_cannot_load_says_why() -> None:
+    def make() -> Any:
+        raise UpscalingError(Code.WEIGHTS, "they are not there.")
+
+    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: they are not there\.$"):
+        list(pool.process(work(), make, engine.choose(1, 1, 0)))
+
+
+def test_workers_that_find_no_room_are_refused() -> None:
+    with pytest.raises(UpscalingError, match=r"^E_DEVICE: no worker with 9999 CPUs and 0 GPUs fits"):
+        engine.choose(2, 9999, 0)
+
+
+@linux_only
+def test_ray_starts_without_a_dashboard_and_without_usage_reports() -> None:
+    # One process has the name, with the part that reports usage, or does nothing if the environment says so.
+    dashboards = {pid: command for pid, command in below(os.getpid()).items() if b"dashboard/dashboard.py" in command}
+    for pid, command in dashboards.items():
+        assert {b"--disable-frontend", b"--modules-to-load=UsageStatsHead"} <= set(command.split(b"\0"))
+        assert b"\0RAY_USAGE_STATS_ENABLED=0\0" in b"\0" + (Path("/proc") / str(pid) / "environ").read_bytes()
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from processes import linux_only
 
 from upscaling.bulk.arrow import arrow
 from upscaling.bulk.places import Place, is_unfinished
@@ -15,6 +16,17 @@ def test_files_are_listed_with_size_and_time(tmp_path: Path) -> None:
     (tmp_path / "a" / "b" / "c.png").write_bytes(b"123")
     os.utime(tmp_path / "a" / "b" / "c.png", ns=(0, 5_000_000_000))
     assert Place.of(str(tmp_path)).files().to_pylist() == [{"path": "a/b/c.png", "bytes": 3, "modified": 5_000_000_000}]
+
+
+@linux_only
+def test_paths_that_are_not_utf8_are_listed_apart(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xe9t\xe9")
+    folder.mkdir()
+    (folder / "a.png").touch()
+    (tmp_path / "b.png").touch()
+    files, unnamed = Place.of(str(tmp_path)).listed()
+    assert files["path"].to_pylist() == ["b.png"]
+    assert unnamed == ["\\xe9t\\xe9/a.png"]
 
 
 def test_a_folder_that_does_not_exist_has_no_files(tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import linux_only
 
 from upscaling.bulk import results
-from upscaling.bulk.arrow import compute
 from upscaling.bulk.inputs import Inputs, parse
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import Plan, plan
+from upscaling.bulk.report import intention
 from upscaling.errors import UpscalingError
 
 INPUTS = parse(Path(__file__).parents[2] / "models" / "real-esrgan", [])
@@ -46,14 +47,13 @@ def end(places: tuple[Path, Path], code: str | None = None, inputs: Inputs = INP
     source, target = places
     place = Place.of(str(target))
     work = plan(Place.of(str(source)), place, inputs, only_failed=False)
-    results.drop(place, work.outdated)
     parts = results.Parts(place)
     for row in work.work.to_pylist():
         if code is None:
             (target / row["output"]).write_bytes(b"result")
         outcome = {"outcome": "failed", "code": code} if code else {"outcome": "done", "output_bytes": 6}
         parts.add({**row, **outcome, "arguments": inputs.arguments})
-    parts.write()
+    parts.close()
 
 
 def test_the_largest_picture_comes_first(places: tuple[Path, Path]) -> None:
@@ -145,26 +145,32 @@ def test_only_failed_leaves_out_what_is_new(places: tuple[Path, Path]) -> None:
     assert todo(places, only_failed=True) == ["a.png"]
 
 
-def test_the_table_has_one_row_for_a_picture_that_is_done_again(places: tuple[Path, Path]) -> None:
-    write(places[0], a_png=1, b_png=2)
+def test_only_failed_leaves_out_failures_with_other_inputs(places: tuple[Path, Path]) -> None:
+    write(places[0], a_png=1)
+    end(places, "E_MEMORY", TWICE)
+    assert todo(places, only_failed=True) == []
+    assert todo(places, inputs=TWICE, only_failed=True) == ["a.png"]
+
+
+def test_a_picture_that_is_begun_again_has_still_failed(places: tuple[Path, Path]) -> None:
+    write(places[0], a_png=1)
     end(places, "E_MEMORY")
-    write(places[0], c_png=3)
-    end(places)
-    end(places)
-    table = results.read(Place.of(str(places[1])), ["input", "outcome"]).sort_by("input")
-    assert table.to_pydict() == {"input": ["a.png", "b.png", "c.png"], "outcome": ["done"] * 3}
+    planned(places)  # by a job that is killed before it writes a row
+    assert todo(places, only_failed=True) == ["a.png"]
 
 
-def test_rows_are_dropped_from_the_parts_that_hold_them(places: tuple[Path, Path]) -> None:
-    target = Place.of(str(places[1]))
-    for names in (["a", "b"], ["c"], ["d", "e"]):
-        parts = results.Parts(target)
-        for name in names:
-            parts.add({"input": name})
-        parts.write()
-    results.drop(target, compute.is_in(results.read(target, ["input"])["input"], results.arrow.array(["b", "c"])))
-    assert results.read(target, ["input"])["input"].to_pylist() == ["a", "d", "e"]
-    assert len(results.parts(target)) == 2
+@linux_only
+def test_a_name_that_is_not_utf8_is_counted_and_the_others_go_on(places: tuple[Path, Path]) -> None:
+    write(places[0], a_png=1)
+    for name in (b"bad\xff.png", b".bad\xff.png", b"bad\xff.txt"):
+        (places[0] / os.fsdecode(name)).write_bytes(b"x")
+    found = planned(places)
+    assert found.work["input"].to_pylist() == ["a.png"]
+    assert (found.pictures, found.unnamed) == (2, ["bad\\xff.png"])
+    assert intention(found) == (
+        "1 of 2 pictures to do; skipped: 0 done, 1 with names that are not UTF-8, for example bad\\xff.png"
+        " (rename them)."
+    )
 
 
 def test_a_damaged_part_is_named(places: tuple[Path, Path]) -> None:

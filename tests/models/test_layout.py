@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import tomllib
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +90,8 @@ def imports(code: str) -> set[str]:
     }
 
 
-def bulk_pins() -> dict[str, str]:
-    lines = (ROOT / "requirements-bulk.txt").read_text().splitlines()
+def bulk_pins(name: str = "requirements-bulk.txt") -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
     return dict(match.groups() for line in lines if (match := PIN.fullmatch(line)))
 
 
@@ -153,7 +155,7 @@ def test_requirements_are_those_of_requirements_in(model: Model) -> None:
 def test_audited_packages_are_those_that_models_and_bulk_jobs_pin() -> None:
     audited = re.findall(r"^(\S+)==(\S+) ", (ROOT / "requirements-audit.txt").read_text(), re.MULTILINE)
     pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
-    pinned |= bulk_pins()
+    pinned |= bulk_pins("requirements-cluster.txt")
     assert dict(audited) == pinned, "run `make audit-lock`"
 
 
@@ -182,6 +184,23 @@ def test_bulk_jobs_pin_the_ray_of_the_extra_and_the_versions_of_the_models() -> 
     assert f"ray[data]=={bulk_pins()['ray']}" in extras["bulk"]
     pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
     assert {package: pinned[package] for package in bulk_pins() if package in pinned}.items() <= bulk_pins().items()
+
+
+def test_clusters_pin_what_bulk_jobs_on_one_machine_do() -> None:
+    cluster = bulk_pins("requirements-cluster.txt")
+    assert bulk_pins().items() <= cluster.items()
+    pinned = {package: version for name in MODELS for package, version in Model(name).pins.items()}
+    assert {package: pinned[package] for package in cluster if package in pinned}.items() <= cluster.items()
+
+
+def test_clusters_pin_what_ray_needs_to_take_submitted_jobs() -> None:
+    # Its head looks for these packages, and answers no `ray job submit` if one is missing.
+    (ray,) = (find_spec("ray") or ModuleSpec("ray", None)).submodule_search_locations or [""]
+    wanted = {name.split(".")[0] for name in imports((Path(ray) / "dashboard" / "optional_deps.py").read_text())}
+    assert {"aiohttp", "aiohttp_cors", "grpc", "opencensus", "opentelemetry"} <= wanted
+    packages = {"grpc": "grpcio", "opentelemetry": "opentelemetry-exporter-prometheus"}
+    pins = {*bulk_pins("requirements-cluster.txt"), *set.intersection(*(set(Model(name).pins) for name in MODELS))}
+    assert {packages.get(name, name).replace("_", "-") for name in wanted} - pins == set()
 
 
 def test_image_holds_only_what_is_let_in(model: Model) -> None:

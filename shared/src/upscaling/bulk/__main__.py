@@ -1,6 +1,7 @@
 """Runs a model over all pictures in a folder or bucket: python -m upscaling.bulk IN OUT [-i NAME=VALUE …].
 
 In the folder of a model, or with --model. On a Ray cluster: `ray job submit --working-dir models/NAME -- python -m …`.
+Exit codes: 0 if every picture has its result, 1 if some have not, 2 if the job failed, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from upscaling.bulk.job import run
-from upscaling.errors import UpscalingError
+from upscaling.errors import Code, UpscalingError
 
 _INTERRUPTED = 130  # as shells have it: 128 and SIGINT
 
@@ -40,7 +41,18 @@ def _options(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--gpus", type=float, metavar="N", help="GPUs of a worker; 1 if there are GPUs, else 0")
     parser.add_argument("--dry-run", action="store_true", help="only reads headers, and estimates the work")
     parser.add_argument("--only-failed", action="store_true", help="only what failed in an earlier run")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    _check(options)
+    return options
+
+
+def _check(options: Namespace) -> None:
+    for name, count in (("workers", options.workers), ("cpus", options.cpus)):
+        if count is not None and count < 1:
+            raise UpscalingError(Code.INPUT, f"--{name} is {count}: take a whole number, 1 or more.")
+    gpus = options.gpus
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus > 1 and gpus.is_integer())):
+        raise UpscalingError(Code.INPUT, f"--gpus is {gpus:g}: take 0, a part of one such as 0.5, or a whole number.")
 
 
 if __name__ == "__main__":

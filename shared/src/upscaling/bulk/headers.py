@@ -20,6 +20,7 @@ from upscaling.images import MEGAPIXEL, Limits, probe
 
 _BEGINNING = 1 << 20  # bytes, in which most files have their header
 _THREADS = 16  # because a bucket answers slowly
+_AT_ONCE = 1000  # pictures that are given to the threads, which takes memory for each
 
 
 @dataclass
@@ -37,12 +38,13 @@ def estimate(source: Place, work: Any) -> Estimate:
     found = Estimate()
     limits = Limits.from_environment()
     with ThreadPoolExecutor(_THREADS) as threads:
-        for outcome in threads.map(partial(_look, source, limits), work["input"].to_pylist()):
-            if isinstance(outcome, str):
-                found.failed[outcome] += 1
-            else:
-                found.readable += 1
-                found.megapixels += outcome
+        for some in work.select(["input"]).to_batches(max_chunksize=_AT_ONCE):
+            for outcome in threads.map(partial(_look, source, limits), some["input"].to_pylist()):
+                if isinstance(outcome, str):
+                    found.failed[outcome] += 1
+                else:
+                    found.readable += 1
+                    found.megapixels += outcome
     return found
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from upscaling.bulk import headers, pool, results
+from upscaling.bulk import engine, headers, pool, results
 from upscaling.bulk.arrow import compute
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.pauses import with_pauses
@@ -25,7 +25,8 @@ _PAUSE = 1.0  # seconds without a picture, after which the table and the line of
 def run(options: Namespace) -> bool:
     """Runs a job with the options of the command line; returns whether every picture has its result.
 
-    Raises UpscalingError if the options are not valid, or if no worker can load.
+    With dry_run, nothing is done, and what is returned is whether every picture can be read, by its header.
+    Raises UpscalingError if the options are not valid, if no worker can load, or if the table cannot be written.
     """
     folder = Path(options.model)
     inputs = parse(folder, options.input)
@@ -33,32 +34,36 @@ def run(options: Namespace) -> bool:
     planned = plan(source, target, inputs, options.only_failed)
     _say(intention(planned))
     if options.dry_run:
-        _say(headers.text(headers.estimate(source, planned.work), target, inputs.arguments))
-        return True
+        found = headers.estimate(source, planned.work)
+        _say(headers.text(found, target, inputs.arguments))
+        return not (found.failed or planned.refused or planned.unnamed)
     done = planned.done
     if planned.work.num_rows:
-        results.drop(target, planned.outdated)
         for path in planned.leftovers:
             target.remove(path)
         make = partial(Worker, str(folder), inputs, source, target, options.cpus)
-        done += _done(planned.work, make, target, options)
+        done += work_off(planned.work, make, target, inputs.arguments, options)
+    results.tidy(target)
     _say(f"Table: {target.address}/{results.FOLDER}")
     return done == planned.pictures
 
 
-def _done(work: Any, make: Callable[[], Worker], target: Place, options: Namespace) -> int:
-    """Processes the pictures, and returns how many were done. The table and the summary are written however it ends."""
+def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: str, options: Namespace) -> int:
+    """Processes a table of `Plan.work` with `Inputs.arguments`, and returns how many were done.
+
+    The table of results and the summary are written however it ends.
+    """
     report = Report(work.num_rows, compute.sum(work["input_bytes"]).as_py())
     parts = results.Parts(target)
-    pool.connect()
+    engine.connect()
     with ExitStack() as ending:
-        ending.callback(pool.disconnect)
+        ending.callback(engine.disconnect)
         ending.callback(lambda: _say(report.summary()))
-        ending.callback(parts.write)
-        rows = pool.process(work, make, pool.choose(options.workers, options.cpus, options.gpus))
+        ending.callback(parts.close)
+        rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
         for row in with_pauses(rows, _PAUSE):
             if row is not None:
-                parts.add(row)
+                parts.add({"arguments": arguments, **row})  # a killed worker says nothing
                 report.add(row)
             parts.write_if_due()
             report.show()

@@ -51,6 +51,13 @@ class Place:
 
         There are none if the folder does not exist. Raises E_INPUT if it cannot be listed.
         """
+        return self.listed(folder)[0]
+
+    def listed(self, folder: str = "") -> tuple[Any, list[str]]:
+        """The table of `files`, and the paths that are not in it because they are not UTF-8, with \\xff for such bytes.
+
+        Raises E_INPUT if the folder cannot be listed.
+        """
         start = self._full(folder) if folder else self.root
         try:
             found = self.filesystem.get_file_info(filesystems.FileSelector(start, recursive=True, allow_not_found=True))
@@ -58,13 +65,27 @@ class Place:
             raise UpscalingError(
                 Code.INPUT, f"{self.address} cannot be listed ({_reason(error)}). Check its name and your access."
             ) from error
-        files = [info for info in found if info.is_file]
+        paths: list[str] = []
+        sizes: list[int] = []
+        times: list[int] = []
+        unnamed: list[str] = []
         skipped = len(self.root) + 1
-        return arrow.table({
-            "path": arrow.array([info.path[skipped:] for info in files], arrow.string()),
-            "bytes": arrow.array([info.size for info in files], arrow.int64()),
-            "modified": arrow.array([info.mtime_ns for info in files], arrow.int64()),
+        for info in found:
+            if not info.is_file:
+                continue
+            try:
+                paths.append(info.path[skipped:])
+            except UnicodeDecodeError as error:
+                unnamed.append(error.object.decode(errors="backslashreplace")[skipped:])
+                continue
+            sizes.append(info.size)
+            times.append(info.mtime_ns)
+        files = arrow.table({
+            "path": arrow.array(paths, arrow.string()),
+            "bytes": arrow.array(sizes, arrow.int64()),
+            "modified": arrow.array(times, arrow.int64()),
         })  # fmt: skip
+        return files, unnamed
 
     def read(self, path: str) -> Generator[bytes]:
         """The bytes of a file; raises E_ENCODE if it cannot be read, because that is not the picture's fault."""

@@ -25,15 +25,15 @@ class Plan:
     work: Any
     """A table of input, input_bytes, input_modified and output, the largest picture first."""
     pictures: int
-    """All pictures of the job, with those that are skipped."""
+    """All pictures of the job, with those that are skipped and those without a usable name."""
     done: int
     """Pictures whose results are there."""
     refused: int
     """Pictures that failed earlier by a code of results.CALLERS_CODES."""
     other_files: int
     """Files that are not pictures by their names."""
-    outdated: Any
-    """For each row of the table of results, whether this job makes a new one."""
+    unnamed: list[str]
+    """Pictures that no result can be named after, because their paths are not UTF-8."""
     leftovers: list[str]
     """Unfinished files of a killed run, in the target."""
 
@@ -41,46 +41,53 @@ class Plan:
 def plan(source: Place, target: Place, inputs: Inputs, only_failed: bool) -> Plan:
     """Compares the pictures in `source` with the table of results and the files in `target`.
 
-    only_failed leaves out all pictures but those that failed earlier, by another code than results.CALLERS_CODES.
+    only_failed leaves out all pictures but those that failed earlier with the same inputs, by another code than
+    results.CALLERS_CODES.
     Raises E_INPUT if there are no pictures, or if one place is inside the other.
     """
     if source.contains(target) or target.contains(source):
         raise UpscalingError(
             Code.INPUT, f"{target.address} is inside {source.address}, or the other way round. Take separate folders."
         )
-    pictures, other_files = _pictures(source, inputs.suffix)
-    if not pictures.num_rows:
+    pictures, other_files, unnamed = _pictures(source, inputs.suffix)
+    if not pictures.num_rows and not unnamed:
         raise UpscalingError(Code.INPUT, f"there are no pictures in {source.address}. Check its name.")
     table = results.read(target, _COLUMNS)
     files = target.files()
     done, refused = _finished(pictures, table, files, inputs.arguments)
     todo = pictures.filter(compute.invert(_is_in(pictures["input"], arrow.concat_arrays([done, refused]))))
     if only_failed:
-        todo = todo.filter(_is_in(todo["input"], table.filter(_equal(table, "outcome", "failed"))["input"]))
+        same = table.filter(_equal(table, "arguments", inputs.arguments))
+        todo = todo.filter(_is_in(todo["input"], same.filter(_equal(same, "outcome", "failed"))["input"]))
     return Plan(
         work=todo.sort_by([("input_bytes", "descending"), ("input", "ascending")]),
-        pictures=pictures.num_rows,
+        pictures=pictures.num_rows + len(unnamed),
         done=len(done),
         refused=len(refused),
         other_files=other_files,
-        outdated=_is_in(table["input"], todo["input"]),
+        unnamed=unnamed,
         leftovers=[path for path in files["path"].to_pylist() if is_unfinished(path)],
     )
 
 
-def _pictures(source: Place, suffix: str) -> tuple[Any, int]:
-    """The table of pictures with the paths of their results, and the number of other files."""
-    files = source.files()
+def _pictures(source: Place, suffix: str) -> tuple[Any, int, list[str]]:
+    """The table of pictures with the paths of their results, the number of other files, and pictures without a name."""
+    files, unnamed = source.listed()
     paths: list[str] = files["path"].to_pylist()
     types = MimeTypes()
-    hidden = [any(part.startswith(".") for part in path.split("/")) for path in paths]
+    hidden = [_is_hidden(path) for path in paths]
     chosen = [not hides and _is_picture(path, types) for path, hides in zip(paths, hidden, strict=True)]
     pictures = files.filter(arrow.array(chosen, arrow.bool_())).rename_columns(
         ["input", "input_bytes", "input_modified"]
     )
     outputs = _outputs(pictures["input"].to_pylist(), suffix)
     others = len(paths) - sum(hidden) - sum(chosen)
-    return pictures.append_column("output", arrow.array(outputs, arrow.string())), others
+    pictures = pictures.append_column("output", arrow.array(outputs, arrow.string()))
+    return pictures, others, [path for path in unnamed if not _is_hidden(path) and _is_picture(path, types)]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def _is_picture(path: str, types: MimeTypes) -> bool:

@@ -78,7 +78,10 @@ def intention(plan: Plan) -> str:
     text = f"{plan.work.num_rows} of {plan.pictures} pictures to do; skipped: {plan.done} done"
     if plan.refused:
         text += f", {plan.refused} that failed by their own fault"
-    if left_out := plan.pictures - plan.work.num_rows - plan.done - plan.refused:
+    unnamed = len(plan.unnamed)
+    if unnamed:
+        text += f", {unnamed} with names that are not UTF-8, for example {plan.unnamed[0]} (rename them)"
+    if left_out := plan.pictures - plan.work.num_rows - plan.done - plan.refused - unnamed:
         text += f", {left_out} that have not failed"
     if plan.other_files:
         text += f"; {plan.other_files} files are not pictures by their names"

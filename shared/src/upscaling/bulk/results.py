@@ -1,15 +1,24 @@
-"""The table of results, a folder of Parquet files beside the results: one row for each picture."""
+"""The table of results, a folder of Parquet files beside the results: one row for each picture.
+
+A picture that is done again has a newer row too, until the parts are tidied up; the last one counts.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
 
-from upscaling.bulk.arrow import arrow, compute, parquet
+import numpy as np
+
+from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.places import Place
 from upscaling.errors import Code, UpscalingError
+
+logger = logging.getLogger(__name__)
 
 FOLDER = "results.parquet"
 CALLERS_CODES = (Code.FORMAT, Code.DECODE, Code.INPUT, Code.TOO_LARGE)
@@ -36,7 +45,7 @@ SCHEMA = arrow.schema({
     "seconds_encoding": _SECONDS,
     "device": _TEXT,
     "dtype": _TEXT,
-    "seed": _COUNT,
+    "seed": _TEXT,  # up to 2^64 - 1
     "weights": _TEXT,
     "model": _TEXT,
     "arguments": _TEXT,
@@ -54,30 +63,49 @@ class Parts:
         self._name = f"{FOLDER}/part-{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
         self._started = monotonic()
         self._due = self._started + _FIRST
+        self._refused = False
 
     def add(self, row: dict[str, Any]) -> None:
         """Adds a row; keys that are no column are left out."""
-        self._rows.append({name: row.get(name) for name in SCHEMA.names})
+        kept = {name: row.get(name) for name in SCHEMA.names}
+        self._rows.append(kept if kept["seed"] is None else {**kept, "seed": str(kept["seed"])})
 
     def write_if_due(self) -> None:
-        """Writes the rows that wait, if the last part was written some seconds ago; raises E_ENCODE."""
-        if monotonic() >= self._due or len(self._rows) >= _MOST_ROWS:
-            self.write()
+        """Writes the rows that wait, if the last part was written some seconds ago; if that fails, they wait on."""
+        if monotonic() < self._due and (self._refused or len(self._rows) < _MOST_ROWS):
+            return
+        try:
+            self._write()
+        except UpscalingError as error:
+            logger.warning("%s The rows are kept, and written later.", error.message)
 
-    def write(self) -> None:
+    def close(self) -> None:
         """Writes the rows that wait; raises E_ENCODE."""
+        waiting = len(self._rows)
+        try:
+            self._write()
+        except UpscalingError as error:
+            raise UpscalingError(
+                error.code, f"{error.message} The table misses {waiting} pictures: run the job again, which does them."
+            ) from error
+
+    def _write(self) -> None:
+        self._refused = True
+        now = monotonic()
+        self._due = now + min(max((now - self._started) / 10, _FIRST), _LONGEST)
         if self._rows:
             table = arrow.Table.from_pylist(self._rows, SCHEMA)
             _put(self._place, f"{self._name}-{self._written:06}.parquet", table)
             self._written += 1
             self._rows = []
-        now = monotonic()
-        self._due = now + min(max((now - self._started) / 10, _FIRST), _LONGEST)
+        self._refused = False
 
 
 def read(place: Place, columns: Sequence[str]) -> Any:
-    """Some columns of the whole table, in the order of the parts."""
-    return arrow.concat_tables([SCHEMA.empty_table().select(columns), *_each(place, parts(place), columns)])
+    """Some columns of the table, with the last row of each picture."""
+    wanted = list(dict.fromkeys(("input", *columns)))
+    table = arrow.concat_tables([SCHEMA.empty_table().select(wanted), *_each(place, parts(place), wanted)])
+    return table.filter(_is_last(table["input"])).select(columns)
 
 
 def parts(place: Place) -> list[str]:
@@ -86,31 +114,55 @@ def parts(place: Place) -> list[str]:
     return sorted(path for path in paths if path.startswith(f"{FOLDER}/part-") and path.endswith(".parquet"))
 
 
-def drop(place: Place, is_dropped: Any) -> None:
-    """Removes rows from the table: a boolean for each row of `read`. Every part is replaced at once or not at all."""
-    at = 0
+def tidy(place: Place) -> None:
+    """Removes older rows of pictures that have been done again, and gives parts of earlier releases today's columns.
+
+    Every part is replaced at once or not at all, so that another run does the rest. Raises E_ENCODE.
+    """
     names = parts(place)
-    for name, table in zip(names, _each(place, names, SCHEMA.names), strict=True):
-        dropped = is_dropped.slice(at, table.num_rows)
-        at += table.num_rows
-        if not compute.any(dropped).as_py():
-            continue
-        kept = table.filter(compute.invert(dropped))
-        if kept.num_rows:
-            _put(place, name, kept)
-        else:
+    inputs = [table["input"].combine_chunks() for table in _each(place, names, ["input"])]
+    is_last = _is_last(arrow.chunked_array(inputs, arrow.string()))
+    at = 0
+    for name, there in zip(names, inputs, strict=True):
+        kept = is_last.slice(at, len(there))
+        at += len(there)
+        if not kept.true_count:
             place.remove(name)
+        elif kept.true_count < len(there) or _schema(place, name) != SCHEMA:
+            (table,) = _each(place, [name], SCHEMA.names)
+            _put(place, name, table.filter(kept))
+
+
+def _is_last(inputs: Any) -> Any:
+    """For each row, by the pictures of all, whether there is none of the same picture behind it."""
+    rows = arrow.table({"input": inputs, "at": arrow.array(np.arange(len(inputs)))})
+    last = np.zeros(len(inputs), bool)
+    last[rows.group_by("input").aggregate([("at", "max")])["at_max"].to_numpy()] = True
+    return arrow.array(last)
 
 
 def _each(place: Place, names: list[str], columns: Sequence[str]) -> Iterator[Any]:
+    today = arrow.schema([SCHEMA.field(name) for name in columns])
     for name in names:
-        try:
-            with place.open(name) as file:
-                yield parquet.read_table(file, columns=list(columns))
-        except (OSError, ValueError) as error:
-            raise UpscalingError(
-                Code.INPUT, f"{name} in {place.address} is no readable part of the table ({error}). Remove it."
-            ) from error
+        with _opened(place, name) as file:
+            table = parquet.read_table(file, columns=list(columns))
+        yield table.cast(today)  # seed was a number
+
+
+def _schema(place: Place, name: str) -> Any:
+    with _opened(place, name) as file:
+        return parquet.read_schema(file)
+
+
+@contextmanager
+def _opened(place: Place, name: str) -> Iterator[Any]:
+    try:
+        with place.open(name) as file:
+            yield file
+    except (OSError, ValueError) as error:
+        raise UpscalingError(
+            Code.INPUT, f"{name} in {place.address} is no readable part of the table ({error}). Remove it."
+        ) from error
 
 
 def _put(place: Place, name: str, table: Any) -> None:

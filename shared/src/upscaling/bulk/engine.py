@@ -1,0 +1,80 @@
+"""Ray, on this machine or as a cluster, and the room it has for workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from upscaling.errors import Code, UpscalingError
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # or it writes to the terminal too, beside its log files
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # or what still runs after Ctrl-C starts Ray once more
+
+# Ray has types for little of what it offers, and none for actors.
+ray: Any = import_module("ray")
+errors: Any = import_module("ray.exceptions")
+
+_OBJECT_STORE_BYTES = 256 << 20  # it holds paths and sizes only; Ray's default is 30 % of the memory
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The actors of a job."""
+
+    first: int
+    """How many there are at the beginning."""
+    most: int
+    machines: int
+    """How many have room for one."""
+    cpus: int
+    """Of each actor, as are the GPUs; also its threads."""
+    gpus: float
+
+
+def connect() -> None:
+    """Joins the cluster that this process was submitted to, or starts Ray on this machine."""
+    if _is_on_cluster():
+        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    else:
+        ray.init(
+            address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
+            logging_level=logging.ERROR, log_to_driver=False,
+        )  # fmt: skip
+
+
+def disconnect() -> None:
+    """Ends all workers, and Ray too if it was started here."""
+    ray.shutdown()
+
+
+def choose(most: int | None, cpus: int, gpus: float | None) -> Pool:
+    """Actors with a GPU each, if there are any and gpus is None: up to `most`, or as many as there is room for.
+
+    Raises E_DEVICE if there is no room for one, unless most is given on a cluster: it may grow to make room.
+    """
+    there: dict[str, float] = ray.cluster_resources()
+    gpus = float("GPU" in there) if gpus is None else gpus
+    room = _room(there, cpus, gpus)
+    if room == 0 and (most is None or not _is_on_cluster()):
+        raise UpscalingError(
+            Code.DEVICE,
+            f"no worker with {cpus} CPUs and {gpus:g} GPUs fits: Ray has {there.get('CPU', 0.0):g} and"
+            f" {there.get('GPU', 0.0):g}. Take smaller --cpus and --gpus.",
+        )
+    most = room if most is None else most
+    machines = sum(_room(node["Resources"], cpus, gpus) > 0 for node in ray.nodes() if node["Alive"])
+    return Pool(max(1, min(room, most)), most, max(1, machines), cpus, gpus)
+
+
+def _is_on_cluster() -> bool:
+    return "RAY_ADDRESS" in os.environ  # which Ray gives to submitted jobs
+
+
+def _room(there: dict[str, float], cpus: int, gpus: float) -> int:
+    """How many actors fit into the resources of a machine or cluster."""
+    room = int(there.get("CPU", 0.0) // cpus)
+    return min(room, int(there.get("GPU", 0.0) // gpus)) if gpus else room

@@ -1,0 +1,65 @@
+"""The command line: what it refuses before anything happens, and --dry-run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from servers import picture
+
+from upscaling.bulk import headers
+from upscaling.bulk.__main__ import main
+
+MODEL = Path(__file__).parents[2] / "models" / "real-esrgan"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--cpus", "0"], "E_INPUT: --cpus is 0: take a whole number, 1 or more.\n"),
+        (["--workers", "0"], "E_INPUT: --workers is 0: take a whole number, 1 or more.\n"),
+        (["--workers", "-2"], "E_INPUT: --workers is -2: take a whole number, 1 or more.\n"),
+        (["--gpus", "1.5"], "E_INPUT: --gpus is 1.5: take 0, a part of one such as 0.5, or a whole number.\n"),
+        (["--gpus", "nan"], "E_INPUT: --gpus is nan: take 0, a part of one such as 0.5, or a whole number.\n"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(
+    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(MODEL), *options]) == 2
+    assert capsys.readouterr().err == says
+
+
+def test_inputs_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(MODEL), "-i", "scale=99"]) == 2
+    assert capsys.readouterr().err == "E_INPUT: scale: 99 is greater than the maximum of 10\n"
+
+
+def dry_run(folder: Path) -> int:
+    return main([str(folder / "in"), str(folder / "out"), "--model", str(MODEL), "--dry-run"])
+
+
+def test_a_dry_run_says_what_there_is_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(3):
+        (tmp_path / "in" / f"{number}.png").write_bytes(picture(100, 100))
+    assert dry_run(tmp_path) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 3 pictures to do; skipped: 0 done.",
+        "3 pictures with a readable header, 0.0 MP.",
+        "The time is not known: no earlier run with these inputs has done a picture.",
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_with_pictures_that_cannot_be_read_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(headers, "_AT_ONCE", 1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(picture(100, 100))
+    (tmp_path / "in" / "b.png").write_bytes(b"no picture")
+    assert dry_run(tmp_path) == 1
+    said = capsys.readouterr().err
+    assert "1 pictures with a readable header" in said
+    assert "E_FORMAT: 1" in said

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bucket import Bucket, bucket
+
+from upscaling.bulk import results
+from upscaling.bulk.arrow import arrow, filesystems, parquet
+from upscaling.bulk.places import Place
+from upscaling.errors import UpscalingError
+
+LARGEST_SEED = 2**64 - 1
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+def write(place: Place, *rows: dict[str, Any]) -> None:
+    parts = results.Parts(place)
+    for row in rows:
+        parts.add(row)
+    parts.close()
+
+
+def impatient(store: Bucket) -> Any:
+    """The file system of a bucket, without the seconds of new tries after an error of the server."""
+    return filesystems.S3FileSystem(
+        scheme="http",
+        endpoint_override=f"127.0.0.1:{store.port}",
+        region="us-east-1",
+        allow_bucket_creation=True,
+        retry_strategy=filesystems.AwsStandardS3RetryStrategy(max_attempts=1),
+    )
+
+
+def write_before_seeds_were_text(folder: Path, *rows: dict[str, Any]) -> None:
+    """A part whose seeds are numbers, as the first release wrote it."""
+    at = results.SCHEMA.get_field_index("seed")
+    older = results.SCHEMA.set(at, arrow.field("seed", arrow.int64()))
+    (folder / results.FOLDER).mkdir()
+    parquet.write_table(arrow.Table.from_pylist(list(rows), older), folder / results.FOLDER / "part-1-000000.parquet")
+
+
+@pytest.mark.parametrize("seed", [7, 2**63, str(LARGEST_SEED), None])
+def test_every_seed_has_its_place(tmp_path: Path, seed: object) -> None:
+    place = Place.of(str(tmp_path))
+    write(place, {"input": "a", "seed": seed})
+    assert results.read(place, ["seed"])["seed"].to_pylist() == [None if seed is None else str(seed)]
+
+
+def test_the_last_row_of_a_picture_counts(tmp_path: Path) -> None:
+    place = Place.of(str(tmp_path))
+    write(place, {"input": "a", "outcome": "failed"}, {"input": "b", "outcome": "done"})
+    write(place, {"input": "a", "outcome": "done"})
+    assert results.read(place, ["outcome"]).to_pydict() == {"outcome": ["done", "done"]}
+
+
+def test_older_rows_are_removed_from_the_parts_that_hold_them(tmp_path: Path) -> None:
+    place = Place.of(str(tmp_path))
+    for names in ("ab", "c", "de", "bc"):
+        write(place, *({"input": name} for name in names))
+    unchanged = (tmp_path / results.parts(place)[2]).stat()
+    results.tidy(place)
+    left = [parquet.read_table(tmp_path / name)["input"].to_pylist() for name in results.parts(place)]
+    assert left == [["a"], ["d", "e"], ["b", "c"]]
+    assert (tmp_path / results.parts(place)[1]).stat().st_ino == unchanged.st_ino
+
+
+def test_a_table_without_rows_is_tidy(tmp_path: Path) -> None:
+    results.tidy(Place.of(str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_of_an_earlier_release_is_read_and_brought_up_to_date(tmp_path: Path) -> None:
+    place = Place.of(str(tmp_path))
+    write_before_seeds_were_text(tmp_path, {"input": "a", "seed": 5})
+    write(place, {"input": "b", "seed": LARGEST_SEED})
+    expected = ["5", str(LARGEST_SEED)]
+    assert results.read(place, ["seed"])["seed"].to_pylist() == expected
+    results.tidy(place)
+    assert parquet.read_table(tmp_path / results.FOLDER)["seed"].to_pylist() == expected
+
+
+def test_rows_wait_while_their_bucket_refuses_them(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(results, "_FIRST", 0.0)
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with bucket() as store:
+        place = Place(impatient(store), "parts/out", "s3://parts/out")
+        place.filesystem.create_dir("parts")  # the buckets of moto are those of the whole process
+        parts = results.Parts(place)
+        store.failing.add(".parquet")
+        parts.add({"input": "a"})
+        parts.write_if_due()
+        assert "cannot be written to s3://parts/out" in caplog.text
+        parts.add({"input": "b"})
+        with pytest.raises(UpscalingError, match=r"^E_ENCODE: .* The table misses 2 pictures: run the job again"):
+            parts.close()
+        store.failing.clear()
+        parts.write_if_due()
+        assert results.read(place, ["input"])["input"].to_pylist() == ["a", "b"]
