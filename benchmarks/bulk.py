@@ -113,16 +113,12 @@ def _now(what: str, begun: float) -> list[str]:
     return [what, f"{_resident() / 2**20:,.0f}", f"{perf_counter() - begun:.0f}"]
 
 
-class MadePaths:
-    """What a job uses of a file system when it lists pictures, with paths that are made."""
-
-    type_name = "made"
+class MadePaths(pyarrow.fs.LocalFileSystem):
+    """A file system that lists as many pictures as wanted."""
 
     def __init__(self, rows: int) -> None:
+        super().__init__()
         self._rows = rows
-
-    def equals(self, other: object) -> bool:
-        return False
 
     def get_file_info(self, selector: object) -> list[pyarrow.fs.FileInfo]:
         kind = pyarrow.fs.FileType.File

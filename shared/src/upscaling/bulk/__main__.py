@@ -6,6 +6,7 @@ Exit codes: 0 if every picture has its result, 1 if some have not, 2 if the job 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from argparse import ArgumentParser, Namespace
@@ -57,4 +58,8 @@ def _check(options: Namespace) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stderr.flush()
+    if code == _INTERRUPTED:
+        os._exit(code)  # what Ray does when Python ends may take another code: bulk/job.py says why
+    sys.exit(code)

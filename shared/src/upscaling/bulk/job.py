@@ -57,7 +57,7 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
     parts = results.Parts(target)
     engine.connect()
     with ExitStack() as ending:
-        ending.callback(engine.disconnect)
+        ending.push(_disconnect)
         ending.callback(lambda: _say(report.summary()))
         ending.callback(parts.close)
         rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
@@ -68,6 +68,15 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
             parts.write_if_due()
             report.show()
     return report.done
+
+
+def _disconnect(kind: type[BaseException] | None, error: object, trace: object) -> None:
+    """Ends Ray, but after Ctrl-C: it does so itself when this process ends.
+
+    Threads still wait for rows then. If Ray is shut down under them, it may end this process with a code of its own.
+    """
+    if kind is not KeyboardInterrupt:
+        engine.disconnect()
 
 
 def _say(text: str) -> None:

@@ -6,7 +6,7 @@ A picture that is done again has a newer row too, until the parts are tidied up;
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from time import monotonic
@@ -155,7 +155,7 @@ def _schema(place: Place, name: str) -> Any:
 
 
 @contextmanager
-def _opened(place: Place, name: str) -> Iterator[Any]:
+def _opened(place: Place, name: str) -> Generator[Any]:
     try:
         with place.open(name) as file:
             yield file
