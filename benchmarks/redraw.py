@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from diffusers import LCMScheduler, StableDiffusionControlNetInpaintPipeline
 from diffusion import Set, compared, made, timed
-from machine import description, kind, load, peak_memory, reset_peak_memory
-from report import README, put, table
+from machine import description, kind, load
+from report import README, put
 
 from upscaling.diffusion.checkerboard import checkerboard
 from upscaling.diffusion.guidance import Guidance
@@ -77,7 +77,7 @@ def published(networks: Set, picture: Picture, text: torch.Tensor) -> Callable[[
 
 
 def measured(size: int, pairs: int) -> str:
-    """Seconds a tile and peak memory: ours, diffusers in fp32 as it comes, and diffusers in our type."""
+    """Seconds a tile: ours, diffusers in fp32 as it comes, and diffusers in our type."""
     theirs = Set(made(UNET), made(CONTROLNET), made(VAE))
     dtype = choose_dtype(choose_device())
     name = str(dtype).removeprefix("torch.")
@@ -91,22 +91,14 @@ def measured(size: int, pairs: int) -> str:
     if dtype is not torch.float32:
         runs[f"diffusers-{name}"] = published(theirs.changed(dtype=dtype), picture, text)
     times = compared({contender: _timing(run) for contender, run in runs.items()}, pairs)
-    rows = [[contender, f"{_peak(run) / 2**20:,.0f}"] for contender, run in runs.items()]
     return (
         f"Seconds to redraw one {size}×{size} tile with the hosted defaults, from pixels to pixels; ours in {name}.\n\n"
-        f"{times}\n\nPeak memory of the process, which holds the networks of all contenders.\n\n"
-        f"{table(['while', 'MiB'], rows)}"
+        f"{times}"
     )
 
 
 def _timing(run: Callable[[], object]) -> Callable[[], float]:
     return lambda: timed(run)
-
-
-def _peak(run: Callable[[], object]) -> int:
-    reset_peak_memory()
-    run()
-    return peak_memory()
 
 
 def main(arguments: list[str]) -> int:
