@@ -96,7 +96,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
         recorded = results.read(target, ["input"]).num_rows
         there = stored(store)
 
-        with jobs.start(*places, "--workers", "1") as job:
+        with jobs.start(*places, *WORKERS) as job:
             until(lambda: stored(store) >= there + 40, STARTED_WITHIN)
             job.send_signal(signal.SIGINT)
             begun = monotonic()
