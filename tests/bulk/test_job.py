@@ -210,6 +210,7 @@ def test_workers_that_find_no_room_are_refused() -> None:
 def test_ray_starts_without_a_dashboard_and_without_usage_reports() -> None:
     # One process has the name, with the part that reports usage, or does nothing if the environment says so.
     dashboards = {pid: command for pid, command in below(os.getpid()).items() if b"dashboard/dashboard.py" in command}
+    assert dashboards
     for pid, command in dashboards.items():
         assert {b"--disable-frontend", b"--modules-to-load=UsageStatsHead"} <= set(command.split(b"\0"))
         assert b"\0RAY_USAGE_STATS_ENABLED=0\0" in b"\0" + (Path("/proc") / str(pid) / "environ").read_bytes()

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from servers import picture
 
-from upscaling.bulk import headers
+from upscaling.bulk import __main__ as command
+from upscaling.bulk import headers, job, results
 from upscaling.bulk.__main__ import main
+from upscaling.errors import Code, UpscalingError
 
 MODEL = Path(__file__).parents[2] / "models" / "real-esrgan"
 
@@ -33,6 +35,33 @@ def test_numbers_that_make_no_sense_are_refused(
 def test_inputs_that_make_no_sense_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path / "in"), str(tmp_path / "out"), "--model", str(MODEL), "-i", "scale=99"]) == 2
     assert capsys.readouterr().err == "E_INPUT: scale: 99 is greater than the maximum of 10\n"
+
+
+def test_an_error_without_a_code_ends_with_2_and_its_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(options: object) -> bool:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr(command, "run", run)
+    assert main([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.endswith("ConnectionError: no cluster\n")
+
+
+class Full(results.Parts):
+    """A table whose place is full."""
+
+    def __init__(self) -> None: ...
+
+    def close(self) -> None:
+        raise UpscalingError(Code.ENCODE, "the disk is full.")
+
+
+def test_a_table_that_cannot_be_written_does_not_hide_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    job._close(Full(), KeyboardInterrupt, KeyboardInterrupt(), None)
+    assert capsys.readouterr().err == "E_ENCODE: the disk is full.\n"
+    with pytest.raises(UpscalingError, match=r"^E_ENCODE"):
+        job._close(Full(), None, None, None)
 
 
 def dry_run(folder: Path) -> int:

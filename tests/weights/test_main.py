@@ -45,9 +45,16 @@ def test_networks_that_may_not_be_passed_on_are_left_out_of_images_for_others(
     assert command.main(["ultimate-sd-upscale", str(tmp_path), "--verified-only", "--for-others"]) == 0
     said = capsys.readouterr().err
     there = {path.name for path in tmp_path.iterdir()}
-    assert "4x-UltraSharp is skipped for its licence: CC BY-NC-SA 4.0, non-commercial use only.\n" in said
+    assert "4x-UltraSharp is skipped: its licence is CC BY-NC-SA 4.0, non-commercial use only.\n" in said
     assert {"RealESRGAN_x4plus", "Realistic_Vision_V5.1", "control_v11f1e_sd15_tile_fp16"} <= there
     assert not {"4x-UltraSharp", "Deliberate_v2", "add_detail"} & there
+
+
+def test_what_is_to_be_left_out_must_not_lie_in_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "Deliberate_v2").mkdir()
+    assert command.main(["ultimate-sd-upscale", str(tmp_path), "--verified-only", "--for-others"]) == 1
+    said = capsys.readouterr().err
+    assert f"E_WEIGHTS: {tmp_path / 'Deliberate_v2'} is to be left out, since its licence is" in said
 
 
 def test_a_command_that_downloads_nothing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
@@ -27,6 +28,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except Exception:
+        # Python would end with 1, which stands for pictures without a result.
+        traceback.print_exc()
+        return 2
 
 
 def _options(arguments: Sequence[str]) -> Namespace:

@@ -65,7 +65,8 @@ def choose(most: int | None, cpus: int, gpus: float | None) -> Pool:
             f"no worker with {cpus} CPUs and {gpus:g} GPUs fits: Ray has {there.get('CPU', 0.0):g} and"
             f" {there.get('GPU', 0.0):g}. Take smaller --cpus and --gpus.",
         )
-    most = room if most is None else most
+    if most is None or not _is_on_cluster():  # which may grow
+        most = min(room, most or room)
     machines = sum(_room(node["Resources"], cpus, gpus) > 0 for node in ray.nodes() if node["Alive"])
     return Pool(max(1, min(room, most)), most, max(1, machines), cpus, gpus)
 
@@ -77,4 +78,5 @@ def _is_on_cluster() -> bool:
 def _room(there: dict[str, float], cpus: int, gpus: float) -> int:
     """How many actors fit into the resources of a machine or cluster."""
     room = int(there.get("CPU", 0.0) // cpus)
-    return min(room, int(there.get("GPU", 0.0) // gpus)) if gpus else room
+    # A part of a GPU, such as 0.1, is no exact binary fraction.
+    return min(room, int(there.get("GPU", 0.0) / gpus + 1e-9)) if gpus else room

@@ -18,6 +18,7 @@ from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
 from upscaling.bulk.report import Report, intention
 from upscaling.bulk.worker import Worker
+from upscaling.errors import UpscalingError
 
 _PAUSE = 1.0  # seconds without a picture, after which the table and the line of progress are looked after
 
@@ -59,7 +60,7 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
     with ExitStack() as ending:
         ending.push(_disconnect)
         ending.callback(lambda: _say(report.summary()))
-        ending.callback(parts.close)
+        ending.push(partial(_close, parts))
         rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
         for row in with_pauses(rows, _PAUSE):
             if row is not None:
@@ -68,6 +69,16 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
             parts.write_if_due()
             report.show()
     return report.done
+
+
+def _close(parts: results.Parts, kind: type[BaseException] | None, error: object, trace: object) -> None:
+    """Writes the rows that wait; after Ctrl-C, an error is shown only, so that the job still ends as interrupted."""
+    try:
+        parts.close()
+    except UpscalingError as failed:
+        if kind is not KeyboardInterrupt:
+            raise
+        _say(str(failed))
 
 
 def _disconnect(kind: type[BaseException] | None, error: object, trace: object) -> None:

@@ -48,14 +48,17 @@ def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[
     ended = np.zeros(work.num_rows, bool)
     try:
         for row in _spread(work, rows, make, pool):
-            ended[row["number"]] = True
-            yield row
+            if not ended[row["number"]]:  # Ray may put a row twice, after it has missed an answer of the queue
+                ended[row["number"]] = True
+                yield row
         yield from missing.process(work, ended, rows, make, pool)
     except errors.RayError as error:
-        raise _reason(error) from error
+        if reason := _reason(error):
+            raise reason from error
+        raise
 
 
-def _reason(error: Exception) -> Exception:
+def _reason(error: Exception) -> UpscalingError | None:
     """Why workers cannot load: what one has raised, which Ray passes on in the traceback of an error of its own."""
     if coded := _CODED.findall(str(error)):
         code, message = coded[-1]
@@ -64,7 +67,7 @@ def _reason(error: Exception) -> Exception:
         return UpscalingError(
             Code.MEMORY, f"workers are killed while they load, because memory runs out ({error}). Take fewer --workers."
         )
-    return error
+    return None
 
 
 class _Mapper:

@@ -145,8 +145,8 @@ def _each(place: Place, names: list[str], columns: Sequence[str]) -> Iterator[An
     today = arrow.schema([SCHEMA.field(name) for name in columns])
     for name in names:
         with _opened(place, name) as file:
-            table = parquet.read_table(file, columns=list(columns))
-        yield table.cast(today)  # seed was a number
+            table = parquet.read_table(file, columns=list(columns)).cast(today)  # seed was a number
+        yield table
 
 
 def _schema(place: Place, name: str) -> Any:

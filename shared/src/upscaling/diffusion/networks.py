@@ -38,7 +38,10 @@ _MOST_KEPT = 7 << 28
 
 
 def most_kept(dtype: torch.dtype) -> int:
-    """Bytes of networks that stay loaded, for a type: one set, so a second checkpoint takes the first one's place."""
+    """Bytes of networks that stay loaded, for a type: one set, so a second checkpoint takes the first one's place.
+
+    A set in a wider type, as after E_NONFINITE, does not stay whole.
+    """
     return _MOST_KEPT * dtype.itemsize
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from upscaling.errors import UpscalingError
+from upscaling.errors import Code, UpscalingError
 from upscaling.weights import Entry, entry, of_model, put
 from upscaling.weights.catalogue import catalogue
 
@@ -33,11 +33,9 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         try:
             wanted = entry(name)
-            if options.verified_only and not wanted.is_verifiable:
-                sys.stderr.write(f"{name} is skipped: not all of its files have a published checksum.\n")
-                continue
-            if options.for_others and name in catalogue().kept_back.get(options.model, ()):
-                sys.stderr.write(f"{name} is skipped for its licence: {_terms(wanted)}.\n")
+            if reason := _reason_to_skip(wanted, options):
+                _check_absent(wanted, options.folder, reason)
+                sys.stderr.write(f"{name} is skipped: {reason}.\n")
                 continue
             folder = put(wanted, options.folder)
             there += 1
@@ -47,6 +45,22 @@ def main(arguments: Sequence[str]) -> int:
             sys.stderr.write(f"{error}\n")
     sys.stderr.write(f"{there} of {len(names)} networks are in {options.folder}.\n")
     return 1 if failed or not there else 0
+
+
+def _reason_to_skip(wanted: Entry, options: Namespace) -> str:
+    """Why a network is left out; empty if it is not."""
+    if options.verified_only and not wanted.is_verifiable:
+        return "not all of its files have a published checksum"
+    if options.for_others and wanted.name in catalogue().kept_back.get(options.model, ()):
+        return f"its licence is {_terms(wanted)}"
+    return ""
+
+
+def _check_absent(wanted: Entry, folder: Path, reason: str) -> None:
+    """Raises E_WEIGHTS if a network that is left out lies in the folder, from where it would get into the image."""
+    there = folder / wanted.name
+    if there.exists():
+        raise UpscalingError(Code.WEIGHTS, f"{there} is to be left out, since {reason}: remove it.")
 
 
 def _plan(names: Sequence[str], folder: Path) -> str:
