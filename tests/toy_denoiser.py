@@ -54,8 +54,8 @@ class Lossless:
         for module in (img2img, inpainting):
             monkeypatch.setattr(module, "noise_source", partial(noise_source, channels=self.channels))
         monkeypatch.setattr(img2img, "guided", self.guided)
-        monkeypatch.setattr(img2img, "encoded", lambda pixels, _: encoded(pixels, cast("AutoencoderKL", self)))
-        monkeypatch.setattr(img2img, "decoded", lambda latents, _: decoded(latents, cast("AutoencoderKL", self)))
+        monkeypatch.setattr(img2img, "encoded", lambda pixels, *_: encoded(pixels, cast("AutoencoderKL", self)))
+        monkeypatch.setattr(img2img, "decoded", lambda latents, *_: decoded(latents, cast("AutoencoderKL", self)))
 
     def guided(self, *_: object) -> Callable[[torch.Tensor, float], torch.Tensor]:
         """A denoiser of the pictures that were encoded since the last one."""

@@ -28,7 +28,7 @@ FixedBlock = Callable[[Block], Pixels]
 
 _DILATIONS = (1, 2, 4, 8, 16)
 _HALO = sum(_DILATIONS)  # pixels that a pixel of the blurred picture depends on, on all sides
-_SIDE = 512  # of the blocks that pictures are changed in, in pixels
+_SIDE = 256  # of the blocks that pictures are changed in, in pixels
 _LEVELS = np.arange(256)
 _SMALL = 1e-5 * 255**2  # added to variances; StableSR has 1e-5 for values up to 1
 
@@ -43,7 +43,7 @@ def fix_colours(
     """A redrawn picture with the colours of its source, both HWC of one size; `method` is none, wavelet or adain.
 
     Where `only`, a mask that is stretched over the picture, is darker, colours are moved less. Where it is black and
-    where `alpha`, HW, is 0, pixels do not count for `adain`. Beside the result it takes 20 MB at any size. Raises
+    where `alpha`, HW, is 0, pixels do not count for `adain`. Beside the result it takes 10 MB at any size. Raises
     E_INPUT for another method.
     """
     if method not in COLOUR_FIXES:
