@@ -15,9 +15,8 @@ from PIL import Image as Pillow
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.masks import blend
 from upscaling.diffusion.picture_blocks import Block, blocks
-from upscaling.diffusion.redraw import stretched
+from upscaling.diffusion.redraw import size_of, stretched
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Size
 
 Pixels = NDArray[np.uint8]
 
@@ -52,7 +51,7 @@ def fix_colours(
     method_of_blocks = COLOUR_FIXES[method]
     if method_of_blocks is None:
         return redrawn
-    size = Size(redrawn.shape[1], redrawn.shape[0])
+    size = size_of(redrawn)
 
     def opacity(block: Block) -> Pixels:
         rows, columns = block.place

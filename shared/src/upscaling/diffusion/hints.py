@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.crops import Crop
-from upscaling.diffusion.redraw import Picture
+from upscaling.diffusion.redraw import Picture, size_of
 from upscaling.images import Size
 
 Shown = Callable[[Picture, Sequence[Crop]], Picture]
@@ -36,7 +36,7 @@ def hint_of(crop: Crop, canvas: Size, hint: NDArray[np.uint8]) -> NDArray[np.uin
 
     Each pixel is the one of the hint that its centre lies in, as torch's `nearest-exact` chooses.
     """
-    box = hint_box(crop.box, canvas, Size(hint.shape[1], hint.shape[0]))
+    box = hint_box(crop.box, canvas, size_of(hint))
     part = hint[box.slices]
     rows, columns = _nearest(box.size.height, crop.size.height), _nearest(box.size.width, crop.size.width)
     return part[rows][:, columns]
