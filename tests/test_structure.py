@@ -98,7 +98,7 @@ def test_rooms_know_only_what_they_need(part: str) -> None:
 
 
 def test_no_other_room_imports_diffusion() -> None:
-    # tests/models/test_layout.py relies on this: a model uses diffusion only if its run.py imports it.
+    # tests/model_folder.py relies on this: a model uses diffusion only if its run.py imports it.
     others = [module for module in MODULES if room_of(module) != "diffusion"]
     assert [module for module in others if "diffusion" in map(room_of, inside(MODULES[module]))] == []
 

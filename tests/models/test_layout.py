@@ -8,30 +8,14 @@ import re
 import shutil
 import subprocess
 import tomllib
-from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from model_folder import MODELS, PIN, ROOT, Model, imports
 
-from upscaling import weights
-from upscaling.diffusion import controlnet_tile
-from upscaling.diffusion.colour_fix import COLOUR_FIXES
-from upscaling.diffusion.options import UPSCALERS
-from upscaling.diffusion.patches import Order, SeamFix
-from upscaling.diffusion.samplers import SAMPLERS
-from upscaling.diffusion.sigmas import SCHEDULES
-from upscaling.diffusion.structure import STRUCTURES
-from upscaling.faces.detection import SMALLEST_FOUND
-from upscaling.portraits import codeformer
-from upscaling.portraits.gfpgan import VERSIONS
-from upscaling.superres.swinir import NOISES, TaskType
-from upscaling.superres.upscalers import TWINS
-
-ROOT = Path(__file__).parent.parent.parent
 FILES = (
     "cog.yaml",
     "run.py",
@@ -44,58 +28,11 @@ FILES = (
 )
 # Ours, the same at the end of every model.
 TAIL = ["width", "height", "tile_size", "output_format", "output_quality"]
-PIN = re.compile(r"([a-z0-9]+(?:-[a-z0-9]+)*)==([0-9][0-9a-z.]*)")
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str
-
-    @property
-    def folder(self) -> Path:
-        return ROOT / "models" / self.name
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether the tile size never changes the result.
-
-        All networks of `superres` are tiled exactly. Diffusion redraws tiles one by one, so a model is exact if it does
-        not use the room `diffusion`. Only run.py can: tests/test_structure.py checks that no other room imports it.
-        """
-        return not any(name.startswith("upscaling.diffusion") for name in imports(self.text("run.py")))
-
-    def text(self, file: str) -> str:
-        return (self.folder / file).read_text()
-
-    def lines(self, file: str) -> list[str]:
-        """The lines that say something."""
-        return [line for line in self.text(file).splitlines() if line.strip() and not line.startswith("#")]
-
-    @property
-    def pins(self) -> dict[str, str]:
-        return dict(match.groups() for line in self.lines("requirements.txt") if (match := PIN.fullmatch(line)))
-
-    @property
-    def inputs(self) -> dict[str, dict[str, Any]]:
-        schema = json.loads(self.text("openapi.json"))["components"]["schemas"]
-        return dict(sorted(schema["Input"]["properties"].items(), key=lambda field: field[1]["x-order"]))
-
-
-def imports(code: str) -> set[str]:
-    """The full names of everything that a file imports."""
-    nodes = list(ast.walk(ast.parse(code)))
-    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return modules | {
-        f"{node.module}.{alias.name}" for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
-    }
 
 
 def bulk_pins(name: str = "requirements-bulk.txt") -> dict[str, str]:
     lines = (ROOT / name).read_text().splitlines()
     return dict(match.groups() for line in lines if (match := PIN.fullmatch(line)))
-
-
-MODELS = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
 
 
 @pytest.fixture(params=MODELS)
@@ -266,93 +203,6 @@ def test_schema_is_what_cog_makes_of_the_runner(model: Model) -> None:
         [generator, str(model.folder)], capture_output=True, text=True, timeout=100, check=True
     ).stdout
     assert json.loads(model.text("openapi.json")) == json.loads(made)
-
-
-def test_networks_to_choose_are_those_of_the_catalogue() -> None:
-    names = [entry.name for entry in weights.of_model("real-esrgan", "superres")]
-    assert set(TWINS.values()) <= set(names)
-    assert choices(Model("real-esrgan"), "model") == [name for name in names if name not in TWINS.values()]
-
-
-def test_tasks_and_noises_to_choose_are_those_of_the_package() -> None:
-    assert choices(Model("swinir"), "task_type") == list(TaskType)
-    assert choices(Model("swinir"), "noise") == list(NOISES)
-
-
-def test_networks_for_faces_to_choose_are_those_of_the_catalogue() -> None:
-    restorers = {
-        name: [entry.name for entry in weights.of_model(name, "face")][2:]
-        for name in ("real-esrgan", "gfpgan", "codeformer")
-    }
-    assert choices(Model("real-esrgan"), "face_model") == restorers["real-esrgan"]
-    assert choices(Model("gfpgan"), "version") == list(VERSIONS)
-    assert list(VERSIONS.values()) == restorers["gfpgan"]
-    assert restorers["codeformer"] == [codeformer.RESTORER]
-
-
-def test_inputs_of_faces_are_the_same_everywhere() -> None:
-    names = ("face_strength", "only_center_face", "min_face_size")
-    first, *others = (
-        {name: {key: value for key, value in Model(model).inputs[name].items() if key != "x-order"} for name in names}
-        for model in ("real-esrgan", "gfpgan", "codeformer")
-    )
-    assert others == [first, first]
-    assert first["min_face_size"]["minimum"] == SMALLEST_FOUND
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_weights_for_non_commercial_use_are_marked_wherever_a_model_is_chosen(name: str) -> None:
-    restricted = [entry for entry in weights.of_model(name) if entry.non_commercial]
-    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| [{name}](")]
-    head = "".join(Model(name).text("README.md").splitlines(keepends=True)[:5])
-    marked = {"non-commercial use only" in text.lower() for text in (row, head, Model(name).text("cog.yaml"))}
-    assert marked == {bool(restricted)}
-
-
-def test_choices_of_ultimate_sd_upscale_are_those_of_the_package() -> None:
-    model = Model("ultimate-sd-upscale")
-    assert choices(model, "upscaler") == list(UPSCALERS)
-    assert choices(model, "mode_type") == list(Order)
-    assert choices(model, "seam_fix_mode") == list(SeamFix)
-    assert choices(model, "scheduler") == list(SCHEDULES)
-    assert choices(model, "color_fix") == list(COLOUR_FIXES)
-    assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
-    hosted_but_not_there = {"dpmpp"}
-    assert set(choices(model, "sampler_name")) == set(SAMPLERS) | hosted_but_not_there
-
-
-def test_choices_of_controlnet_tile_are_those_of_the_package() -> None:
-    model = Model("controlnet-tile")
-    assert choices(model, "resolution") == list(controlnet_tile.RESOLUTIONS)
-    assert choices(model, "scheduler") == list(controlnet_tile.SAMPLERS)
-    assert choices(model, "structure") == ["none", *STRUCTURES]
-    assert choices(model, "color_fix") == list(COLOUR_FIXES)
-    assert choices(model, "checkpoint") == [entry.name for entry in weights.of_model(model.name, "checkpoint")]
-    networks = [entry.name for entry in weights.of_model(model.name, "superres")]
-    assert choices(model, "upscaler") == list(controlnet_tile.UPSCALERS) == ["automatic", "Lanczos", *networks]
-
-
-def test_networks_of_controlnet_tile_are_in_the_catalogue() -> None:
-    names = {
-        kind: [entry.name for entry in weights.of_model("controlnet-tile", kind)] for kind in ("controlnet", "lora")
-    }
-    assert names["controlnet"] == [controlnet_tile.CONTROLNET, *controlnet_tile.STRUCTURE_CONTROLNETS.values()]
-    loras = {controlnet_tile.LCM_LORA, controlnet_tile.SHARPNESS_LORA, *controlnet_tile.DETAILS_LORAS}
-    assert loras <= set(names["lora"])
-    assert list(controlnet_tile.STRUCTURE_CONTROLNETS) == list(STRUCTURES)
-
-
-def choices(model: Model, name: str) -> list[Any]:
-    """The literal choices of an input in run.py."""
-    (run,) = [
-        node
-        for node in ast.walk(ast.parse(model.text("run.py")))
-        if isinstance(node, ast.FunctionDef) and node.name == "run"
-    ]
-    names = [argument.arg for argument in run.args.args][-len(run.args.defaults) :]
-    declared = run.args.defaults[names.index(name)]
-    assert isinstance(declared, ast.Call)
-    return next(ast.literal_eval(keyword.value) for keyword in declared.keywords if keyword.arg == "choices")
 
 
 def test_readme_has_a_row_for_every_input(model: Model) -> None:
