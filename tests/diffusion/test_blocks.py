@@ -13,6 +13,7 @@ from torch import nn
 
 from upscaling.diffusion import blocks, vae
 from upscaling.diffusion.guidance import Control, Guidance, guided
+from upscaling.diffusion.sigmas import LARGEST, SMALLEST
 from upscaling.diffusion.vae import decoded, encoded
 from upscaling.runtime.footprint import footprint
 
@@ -73,8 +74,9 @@ def test_a_prepared_autoencoder_gives_what_it_gave(monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(decoded(latents, fast), decoded(latents, plain), rtol=0, atol=0.1 / 255)
 
 
+@pytest.mark.parametrize("sigma", [SMALLEST, 2.0, LARGEST])
 @torch.inference_mode()
-def test_prepared_networks_give_the_noise_they_gave() -> None:
+def test_prepared_networks_give_the_noise_they_gave(sigma: float) -> None:
     networks = tiny_diffusion.unet(), tiny_diffusion.controlnet()
     fast = deepcopy(networks)
     for network in fast:
@@ -82,10 +84,16 @@ def test_prepared_networks_give_the_noise_they_gave() -> None:
     text, hint = random(1, 77, tiny_diffusion.TEXT_WIDTH), torch.rand(1, 3, 72, 56)
     guidance = Guidance(text, 0.5 * text, 4)
     expected, found = (
-        guided(unet, guidance, Control(controlnet, hint, 0.8))(random(1, 4, 9, 7), 2.0)
+        guided(unet, guidance, Control(controlnet, hint, 0.8))(random(1, 4, 9, 7), sigma)
         for unet, controlnet in (networks, fast)
     )
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_times_are_embedded_when_a_network_is_prepared() -> None:
+    for network in (tiny_diffusion.unet(), tiny_diffusion.controlnet()):
+        blocks.prepare(network)
+        assert not list(network.time_embedding.modules())[1:], "layers would compute at each step"
 
 
 def test_packed_weights_take_the_place_of_the_others() -> None:

@@ -1,7 +1,7 @@
 """Faster blocks for diffusers' networks, which compute the same.
 
 diffusers' ResNet block divides its result by 1, and neither adds nor activates in place. These are passes over memory,
-which a CPU with fast convolutions notices.
+which a CPU with fast convolutions notices. Its networks embed the time anew at each step.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from copy import deepcopy
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.nn import functional
 
-from upscaling.runtime import convolution, linear
+from upscaling.diffusion.sigmas import TABLE
+from upscaling.runtime import convolution, linear, winograd
 from upscaling.runtime.doubling import DoublingConvolution
 from upscaling.runtime.replacing import replace_layers
 
@@ -29,13 +32,31 @@ def prepare(network: nn.Module) -> None:
     some = next(network.parameters())
     is_onednns = convolution.are_onednns(some.dtype, some.device)
     del some  # each weight is freed when its layer is replaced
+    if isinstance(network, UNet2DConditionModel | ControlNetModel):
+        _embed_times(network)
     replace_layers(network, lambda layer: Residual(layer) if isinstance(layer, ResnetBlock2D) else None)
     # A UNet enlarges to odd sizes too.
     if is_onednns and isinstance(network, AutoencoderKL):
         replace_layers(network, lambda layer: _doubling(layer) if isinstance(layer, Upsample2D) else None)
+    winograd.prepare(network)
     if is_onednns:
         convolution.prepare(network)
         linear.prepare(network)
+
+
+@torch.no_grad()
+def _embed_times(network: UNet2DConditionModel | ControlNetModel) -> None:
+    """Embeds all times at once: 2.6 MB in 16 bit."""
+    times = torch.arange(len(TABLE), device=network.device)
+    table = network.time_embedding(network.time_proj(times).to(network.dtype))
+    network.time_proj, network.time_embedding = nn.Embedding.from_pretrained(table), _Embedded()
+
+
+class _Embedded(nn.Module):
+    """The place of an embedding of times that are embedded already; diffusers calls it with a condition, None."""
+
+    def forward(self, times: torch.Tensor, _: None = None) -> torch.Tensor:
+        return times
 
 
 def _doubling(upsampling: Upsample2D) -> DoublingConvolution:

@@ -22,7 +22,7 @@ from upscaling.faces.arch.modulated import StyledConvolution, ToColours
 from upscaling.faces.arch.residual import NormalisedBlock, ResizingBlock, use_faster_blocks
 from upscaling.faces.tensors import to_pixels, to_tensor
 from upscaling.images.image import Pixels
-from upscaling.runtime import convolution
+from upscaling.runtime import convolution, winograd
 from upscaling.runtime.doubling import DoublingConvolution
 from upscaling.runtime.memory import is_out_of_memory, release
 from upscaling.runtime.precision import without_tf32
@@ -68,6 +68,7 @@ def load_restorer(weights: Mapping[str, torch.Tensor], dtype: torch.dtype, devic
     run = prepare(model)
     # pyright does not know the form of `to` with a memory format alone.
     model.to(device=device, dtype=dtype, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    winograd.prepare(model)
     if convolution.are_onednns(dtype, device):
         convolution.prepare(model)
     return Restorer(run, dtype, device, batch=_BATCH_ON_CPU if device.type == "cpu" else _BATCH)
