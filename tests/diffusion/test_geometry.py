@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from diffusion import plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,7 +212,8 @@ def test_blending_rounds_as_pillow_does(below: int) -> None:
     redrawn = np.repeat(over[..., np.newaxis], 3, axis=2)
     expected = Image.fromarray(canvas).convert("RGBA")
     expected.alpha_composite(Image.fromarray(np.dstack([redrawn, opacity])))
-    assert np.array_equal(blend(canvas, redrawn, opacity), np.asarray(expected.convert("RGB")))
+    found = blend(*map(torch.tensor, (canvas, redrawn, opacity)))
+    assert np.array_equal(found.numpy(), np.asarray(expected.convert("RGB")))
 
 
 def test_a_hint_gives_every_pixel_that_its_crop_touches() -> None:

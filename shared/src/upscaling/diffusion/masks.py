@@ -3,10 +3,9 @@
 Pillow's gradients and its blur define the masks. They are made for the part of the canvas that is asked for, never
 for all of it.
 
-Crops, masks and blends stay on the CPU on every device, because Pillow's arithmetic decides their bytes. For a tile of
-576 × 576 pixels they take 19 ms on one core: 12 for Pillow to resize it there and back, 3 for the mask and 4 for the
-blend. The 20 steps and the autoencoder take about 60 s on a CPU with AMX. On the fastest GPUs they should take above
-100 ms (estimated, not measured), and only there would the same arithmetic in torch be worth its code.
+Masks stay on the CPU on every device, because Pillow's arithmetic decides their bytes. Most tiles share one, so it is
+made once; the crops are resized and blended on the device of the networks. For a tile of 576 × 576 pixels sampled at
+544 × 544 that takes 14 ms on one core: 11 to resize it there and back, 3 for the blend. A mask takes 4 ms.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from functools import lru_cache
 from math import ceil
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
@@ -45,14 +45,12 @@ def mask(patch: Patch, region: Box, canvas: Size) -> NDArray[np.uint8]:
     return _mask(patch.gradient, block, patch.blur, window.size, inside)
 
 
-def blend(canvas: NDArray[np.uint8], redrawn: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The redrawn picture over the canvas, HWC, by an opacity HW; rounded as Pillow's alpha_composite rounds."""
-    over = opacity[..., np.newaxis].astype(np.uint16)
-    mixed = redrawn * over  # 255 · 255 + 127, the largest sum, fits into 16 bits
-    mixed += canvas * (255 - over)
-    mixed += 127
-    mixed //= 255
-    return mixed.astype(np.uint8)
+def blend(canvas: torch.Tensor, redrawn: torch.Tensor, opacity: torch.Tensor) -> torch.Tensor:
+    """The redrawn picture over the canvas, HWC, by an opacity HW; all 8 bit. Pillow's alpha_composite rounds so too."""
+    below = canvas.float()
+    mixed = redrawn.float().sub_(below).mul_(opacity[..., None])
+    # A whole number of 255ths, up to 255 of them each: none lies near the middle of two levels.
+    return mixed.add_(below, alpha=255).div_(255).round_().to(torch.uint8)
 
 
 @lru_cache(maxsize=64)

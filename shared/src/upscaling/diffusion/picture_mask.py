@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from PIL import Image
 
 from upscaling.diffusion.boxes import Box
@@ -35,7 +36,8 @@ def over_source(only: Image.Image | None, changed: Picture, source: Picture) -> 
     if only is None or changed is source:
         return changed
     for rows in _bands(source):
-        changed[rows.slices] = blend(source[rows.slices], changed[rows.slices], stretched(only, size_of(source), rows))
+        layers = source[rows.slices], changed[rows.slices], stretched(only, size_of(source), rows)
+        changed[rows.slices] = blend(*map(torch.tensor, layers)).numpy()
     return changed
 
 

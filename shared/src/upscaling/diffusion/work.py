@@ -219,7 +219,9 @@ class _Job:
         )
         redraw_batch = own.at(of.schedule)
         with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
-            redrawn = redraw(canvas, of.crops, redraw_batch, at_once, progress.reach, faded(only, of.opacity))
+            redrawn = redraw(
+                canvas, of.crops, redraw_batch, at_once, progress.reach, faded(only, of.opacity), img2img.unet.device
+            )
         progress.count("tiles", redrawn)
 
     def _networks(self, dtype: torch.dtype, progress: Progress) -> Networks:
