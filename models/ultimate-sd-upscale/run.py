@@ -10,6 +10,7 @@ from upscaling.diffusion.ultimate_sd_upscale import work
 from upscaling.serving.output import Output
 from upscaling.serving.server import start
 from upscaling.superres.upscalers import Upscalers
+from upscaling.values import truth
 
 
 class Runner(BaseRunner):
@@ -111,7 +112,8 @@ class Runner(BaseRunner):
             seam_fix_mode, seam_fix_denoise, seam_fix_width, seam_fix_mask_blur, seam_fix_padding,
             force_uniform_tiles, checkpoint, batch_size, color_fix, clip_skip, loras, tile_size,
         ))
-        output = Output(upscale_by, width, height, output_format, output_quality, 1 if exact_size else 8)
+        multiple = 1 if truth("exact_size", exact_size) else 8
+        output = Output(upscale_by, width, height, output_format, output_quality, multiple)
         # Held by no name, so that only its luma stays.
         done = work(
             options, None if mask is None else self.server.picture("mask", mask), self.upscalers, self.library

@@ -122,17 +122,18 @@ def crop(region: Region, uniform: bool) -> tuple[Corners, tuple[int, int]]:
     return (x1, y1, x2, y2), sampled
 
 
+def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Columns first: some versions of Pillow begin with the rows of some pictures."""
+    return picture.resize((size[0], picture.height), LANCZOS).resize(size, LANCZOS)
+
+
 def redraw(picture: Image.Image, s: Settings, sample: Callable[[Image.Image, Corners], Image.Image]) -> Image.Image:
     """The picture with every region redrawn by `sample`, which is given a region at its size and where it lies."""
     for region in regions(picture.size, s):
         box, sampled = crop(region, s.uniform)
         tile = picture.crop(box)
         size = tile.size
-        if size != sampled:
-            tile = tile.resize(sampled, LANCZOS)
-        tile = sample(tile, box)
-        if size != sampled:
-            tile = tile.resize(size, LANCZOS)
+        tile = resized(sample(resized(tile, sampled), box), size)
         mask = region.mask.filter(ImageFilter.GaussianBlur(region.blur)) if region.blur else region.mask
         layer = Image.new("RGBA", picture.size)
         tile.putalpha(mask.crop(box))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from diffusion import plain
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from upscaling.diffusion import masks
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.crops import Crop, crop
 from upscaling.diffusion.hints import hint_box
@@ -40,12 +42,12 @@ any_settings = st.builds(
     tile_width=tile_sides,
     tile_height=tile_sides,
     padding=st.integers(0, 80),
-    blur=st.integers(0, 20),
+    blur=st.integers(0, 64),
     order=st.sampled_from([order.value for order in Order]),
     seam_fix=st.sampled_from([mode.value for mode in SeamFix]),
     seam_width=st.integers(8, 90),
     seam_padding=st.integers(4, 40),
-    seam_blur=st.integers(0, 20),
+    seam_blur=st.integers(0, 64),
     uniform=st.booleans(),
 )
 
@@ -64,6 +66,16 @@ def test_scale_steps_reach_the_factor(factor: int, steps: list[int]) -> None:
     [((45, 26), (48, 24), []), ((45, 26), (48, 32), [2]), ((45, 26), (56, 32), [2]), ((3, 3), (8, 8), [])],
 )
 def test_a_canvas_that_is_rounded_to_multiples_of_8_is_no_enlargement(
+    picture: tuple[int, int], canvas: tuple[int, int], steps: list[int]
+) -> None:
+    assert scale_steps(Size(*picture), Size(*canvas)) == steps
+
+
+@pytest.mark.parametrize(
+    ("picture", "canvas", "steps"),
+    [((400, 100), (400, 400), [4]), ((100, 400), (200, 200), [2]), ((1000, 21), (968, 24), [])],
+)
+def test_a_picture_grows_if_one_of_its_sides_does(
     picture: tuple[int, int], canvas: tuple[int, int], steps: list[int]
 ) -> None:
     assert scale_steps(Size(*picture), Size(*canvas)) == steps
@@ -156,15 +168,30 @@ def test_crops_and_masks_are_those_of_whole_canvas_masks(canvas: tuple[int, int]
         assert np.array_equal(mask(c.patch, c.box, grid.canvas), np.asarray(whole.crop(c.box.corners)))
 
 
+def test_tiles_that_no_edge_cuts_share_one_mask() -> None:
+    made = [crop(p, SQUARE.canvas, uniform=True) for p in redraw_patches(SQUARE, Order.LINEAR, 32, 8)]
+    corner, *inner = (mask(made[i].patch, made[i].box, SQUARE.canvas) for i in (0, 5, 6, 9, 10))
+    assert all(other is inner[0] for other in inner)
+    assert not inner[0].flags.writeable
+    assert not np.array_equal(corner, inner[0])
+
+
+def test_a_mask_of_no_gradient_takes_the_memory_of_what_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn_blocks: list[Size] = []
+    monkeypatch.setattr(masks, "_block", lambda gradient, size: drawn_blocks.append(size))
+    grid = Grid(Size(100, 60), Size(8192, 8192))
+    (made,) = [crop(p, grid.canvas, uniform=False) for p in redraw_patches(grid, Order.LINEAR, 32, 8)]
+    assert mask(made.patch, made.box, grid.canvas).shape == (60, 100)
+    assert drawn_blocks == []
+
+
 @given(canvases, any_settings)
-def test_crops_lie_on_the_canvas_and_cover_their_mask(canvas: tuple[int, int], s: plain.Settings) -> None:
+def test_crops_lie_on_the_canvas_and_are_sampled_in_whole_latents(canvas: tuple[int, int], s: plain.Settings) -> None:
     grid = Grid(Size(*canvas), Size(s.tile_width, s.tile_height))
-    everything = Box(0, 0, *canvas)
     for c in crops(grid, s):
         assert c.box.widened(0, grid.canvas) == c.box
         assert min(c.box.size) >= 1
         assert all(side % 8 == 0 and side >= 8 for side in c.size)
-        assert c.box.meets(everything)
 
 
 @given(canvases, any_settings)
@@ -185,7 +212,8 @@ def test_blending_rounds_as_pillow_does(below: int) -> None:
     redrawn = np.repeat(over[..., np.newaxis], 3, axis=2)
     expected = Image.fromarray(canvas).convert("RGBA")
     expected.alpha_composite(Image.fromarray(np.dstack([redrawn, opacity])))
-    assert np.array_equal(blend(canvas, redrawn, opacity), np.asarray(expected.convert("RGB")))
+    found = blend(*map(torch.tensor, (canvas, redrawn, opacity)))
+    assert np.array_equal(found.numpy(), np.asarray(expected.convert("RGB")))
 
 
 def test_a_hint_gives_every_pixel_that_its_crop_touches() -> None:
@@ -194,11 +222,19 @@ def test_a_hint_gives_every_pixel_that_its_crop_touches() -> None:
     assert hint_box(Box(0, 0, 40, 40), Size(40, 40), Size(7, 9)) == Box(0, 0, 7, 9)
 
 
+def meet(one: Box, other: Box) -> bool:
+    """Whether two boxes have a pixel in common."""
+    return (
+        max(one.left, other.left) < min(one.right, other.right)
+        and max(one.top, other.top) < min(one.bottom, other.bottom)
+    )  # fmt: skip
+
+
 def plain_waves(made: list[Crop]) -> list[list[Crop]]:
     """Each crop in the first group after all earlier crops that it meets."""
     groups: list[int] = []
     for number, c in enumerate(made):
-        groups.append(max((groups[i] for i in range(number) if made[i].box.meets(c.box)), default=-1) + 1)
+        groups.append(max((groups[i] for i in range(number) if meet(made[i].box, c.box)), default=-1) + 1)
     return [[c for c, own in zip(made, groups, strict=True) if own == group] for group in sorted(set(groups))]
 
 
@@ -218,7 +254,7 @@ def test_waves_keep_the_order_of_crops_that_meet(canvas: tuple[int, int], s: pla
     group_of = {made.index(c): number for number, group in enumerate(groups) for c in group}
     for i, earlier in enumerate(made):
         for j in range(i + 1, len(made)):
-            if earlier.box.meets(made[j].box):
+            if meet(earlier.box, made[j].box):
                 assert group_of[i] < group_of[j]
 
 

@@ -174,6 +174,16 @@ def test_lokr(effective: bool, both: bool, rank: int, tmp_path: Path) -> None:
     assert_folds(read(scaled, tmp_path), "unet", model)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [LoHaConfig(r=4, alpha=4, target_modules=LAYERS), LoKrConfig(r=64, alpha=64, target_modules=LAYERS)],
+    ids=["loha", "lokr"],
+)
+def test_loha_and_lokr_of_the_text_encoder(config: Any, tmp_path: Path) -> None:
+    model = adapted(TEXT, config)
+    assert_folds(read(in_kohyas_names(factors(model), "text_encoder", None), tmp_path), "text_encoder", model)
+
+
 def test_locon_with_a_middle_is_three_convolutions_in_a_row(tmp_path: Path) -> None:
     torch.manual_seed(0)
     name = "down_blocks.0.resnets.0.conv1.weight"

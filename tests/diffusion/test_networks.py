@@ -22,6 +22,7 @@ from upscaling.diffusion import blocks, networks
 from upscaling.diffusion.load import nbytes
 from upscaling.diffusion.networks import Library
 from upscaling.errors import Code, UpscalingError
+from upscaling.runtime import memory
 from upscaling.runtime.footprint import footprint
 from upscaling.weights import Entry, File
 from upscaling.weights.store import Manifest
@@ -206,7 +207,7 @@ def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: 
     small.get("single")
     assert small.cache.nbytes == whole
     held: list[int] = []
-    given_back: list[None] = []
+    trimmed: list[None] = []
     load = networks.load
 
     def watched(*arguments: object) -> nn.Module:
@@ -214,12 +215,24 @@ def test_networks_make_room_before_they_are_read(library: Library, monkeypatch: 
         return load(*arguments)  # type: ignore[arg-type]  as they came
 
     monkeypatch.setattr(networks, "load", watched)
-    monkeypatch.setattr(networks, "give_back", lambda: given_back.append(None))
+    monkeypatch.setattr(networks, "trim", lambda: trimmed.append(None))
     small.get("folders")
     assert max(held) <= whole
     assert held[0] < nbytes(UNET) + nbytes(TEXT)
-    assert given_back
+    assert trimmed
     assert small.cache.nbytes <= whole + 1000
+
+
+def test_room_for_another_checkpoint_does_not_change_what_memory_is_kept(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It is made in the middle of a request, whose tiles keep their memory until its end.
+    changed: list[tuple[object, ...]] = []
+    monkeypatch.setattr(memory, "_MALLOPT", lambda *values: changed.append(values))
+    small = Library("a-model", library.baked, CPU, most_kept=1)
+    for name in ("single", "folders"):
+        small.get(name)
+    assert changed == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

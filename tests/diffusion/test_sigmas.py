@@ -69,6 +69,19 @@ def test_ddim_uniform_may_have_more_steps(steps: int, count: int) -> None:
     assert len(sigmas("ddim_uniform", steps, 1, "ddim")) == count + 1
 
 
+@pytest.mark.parametrize(
+    ("sampler", "steps", "denoise", "stride"),
+    [("ddim", 6, 0.99, 166), ("ddim", 30, 0.98, 33), ("ddim", 12, 0.95, 83), ("uni_pc", 5, 0.99, 166)],
+)
+def test_ddim_uniform_just_below_one_takes_its_last_steps(
+    sampler: str, steps: int, denoise: float, stride: int
+) -> None:
+    # steps / denoise is rounded down to steps: the schedule has one level more than that.
+    dropped = sampler == "uni_pc"
+    timesteps = [1 + stride * i for i in range(dropped, steps + dropped)]
+    assert torch.equal(sigmas("ddim_uniform", steps, denoise, sampler)[:-1], TABLE[timesteps].flip(0))
+
+
 def test_ddim_uniform_of_more_steps_than_the_table_has_takes_every_sigma() -> None:
     assert torch.equal(sigmas("ddim_uniform", 20, 0.01, "ddim")[:-1], TABLE[1:21].flip(0))
 
@@ -93,6 +106,9 @@ def test_levels_fall_to_zero_and_stay_in_the_range(schedule: str, sampler: str, 
     assert levels[-1] == 0
     assert levels[0] <= LARGEST * (1 + 1e-6)
     assert len(levels) > 1 and levels[-2] >= SMALLEST * (1 - 1e-6)
+    if denoise <= 0.9999:
+        assert len(levels) <= steps + 1
+        assert len(levels) == steps + 1 or steps / denoise > 998  # levels that coincide are taken once
 
 
 def test_without_denoise_there_is_no_step() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from upscaling.diffusion import tiled_vae, vae
+from upscaling.diffusion.room import Room
 from upscaling.diffusion.vae import decoded, encoded
 
 VAE = tiny_diffusion.vae()
@@ -42,7 +43,7 @@ def assert_same(pixels: torch.Tensor) -> None:
         picture = decoded(latents, VAE)
         found = tiled_vae.encoded(pixels * 2 - 1, VAE, MOST) * vae.SCALE
         torch.testing.assert_close(found, latents, rtol=1e-4, atol=1e-4)
-        found = (tiled_vae.decoded(latents / vae.SCALE, VAE, MOST) / 2 + 0.5).clamp(0, 1)
+        found = tiled_vae.decoded(latents / vae.SCALE, VAE, MOST) / 2 + 0.5
         torch.testing.assert_close(found, picture, rtol=0, atol=0.1 / 255)
 
 
@@ -127,6 +128,19 @@ def test_if_memory_runs_out_tiles_are_halved_until_they_fit(monkeypatch: pytest.
     torch.testing.assert_close(found, picture, rtol=0, atol=0.1 / 255)
     assert len(retries) == 2
     assert len(memory.refused) == 2
+
+
+def test_memory_that_ran_out_is_remembered_for_later_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = photo(320, 264)
+    monkeypatch.setattr(vae, "_FEWEST_AT_ONCE", MOST // 2)
+    memory = Memory(int(1.02 * pixels[0, 0].numel() / 2), monkeypatch)
+    retries: list[None] = []
+    room = Room()
+    for _ in range(2):
+        latents = encoded(pixels, VAE, lambda: retries.append(None), room)
+        decoded(latents, VAE, lambda: retries.append(None), room)
+    assert len(retries) == len(memory.refused) == 1
+    assert room.autoencoder == pixels[0, 0].numel() // 2
 
 
 def test_below_the_smallest_tiles_the_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:

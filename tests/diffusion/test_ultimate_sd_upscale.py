@@ -156,7 +156,8 @@ def test_batches_give_what_one_by_one_gives(job: Job, size: Size, mode: str, sea
     changes = {"size": size, "mode_type": mode, "seam_fix_mode": seam_fix, "sampler_name": sampler}
     one, four = (job.pixels(steps=2, batch_size=batch_size, **changes).astype(int) for batch_size in (1, 4))
     difference = np.abs(one - four)
-    # A level, where a kernel sums in another order for a batch; tiles redrawn after it may move it a little further.
+    # A level, where a kernel sums in another order for a batch (test_img2img.py); patches over seams are redrawn from
+    # tiles that already differ by it, and move it a little further.
     assert difference.max() <= (1 if seam_fix == "None" else 3)
     assert (difference > 0).mean() < 0.01
 

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.vae import Decoder
 from diffusion.jobs import USUAL, Cancelled, Job, cancelled_at
 
-from upscaling.diffusion import img2img
+from upscaling.diffusion import img2img, work
 from upscaling.diffusion.crops import check_sampled
+from upscaling.diffusion.enlarging import enlarged
 from upscaling.diffusion.options import checked
 from upscaling.errors import Code, UpscalingError
-from upscaling.images import Size
+from upscaling.images import Image, Size
 
 pytestmark = pytest.mark.usefixtures("in_fp32")
 
@@ -62,6 +64,28 @@ def test_a_batch_that_does_not_fit_is_halved_with_the_same_result(job: Job, monk
     assert job.progress.share == pytest.approx(1)
 
 
+def test_a_batch_that_did_not_fit_is_not_tried_again(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = OutOfMemory(most=1)
+    memory.install(monkeypatch)
+    job.pixels(size=Size(264, 48), mode_type="Chess", batch_size=4)
+    assert memory.asked == [3, 1, 2, 1, 1, 1, 1]
+    assert job.progress.figures["retries"] == 2
+    job.pixels(size=Size(264, 48), mode_type="Chess", batch_size=4)
+    assert memory.asked[7:] == memory.asked[:7], "another request finds out by itself"
+
+
+def test_retries_of_the_upscaler_are_counted(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counting(*given: Any) -> Image:
+        *_, progress = given
+        progress.count("retries", 2)
+        return enlarged(*given)
+
+    monkeypatch.setattr(work, "enlarged", counting)
+    job.pixels()
+    assert job.progress.figures["retries"] == 2
+    assert job.progress.figures["tiles"] == 2
+
+
 def test_a_tile_that_does_not_fit_is_an_error_that_says_so(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     OutOfMemory(most=0).install(monkeypatch)
     error = refusal(job.pixels)
@@ -95,6 +119,15 @@ def test_what_is_not_finite_is_computed_again_in_fp32(job: Job, monkeypatch: pyt
 
 def test_what_is_never_finite_is_no_picture(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     spoiled(monkeypatch, (torch.float32,))
+    assert refusal(job.pixels).code is Code.NONFINITE
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_what_the_decoder_does_not_give_finite_is_no_picture(
+    job: Job, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    forward = Decoder.forward
+    monkeypatch.setattr(Decoder, "forward", lambda *given: forward(*given).index_fill(3, torch.tensor([5]), value))
     assert refusal(job.pixels).code is Code.NONFINITE
 
 

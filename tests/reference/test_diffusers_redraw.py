@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tiny_diffusion
@@ -9,6 +11,7 @@ import torch
 from diffusers import EulerDiscreteScheduler, StableDiffusionControlNetImg2ImgPipeline
 from images.samples import noise
 
+from upscaling.diffusion import img2img as img2img_module
 from upscaling.diffusion.guidance import Guidance
 from upscaling.diffusion.hints import parts_of
 from upscaling.diffusion.img2img import Hint, Img2Img
@@ -17,7 +20,7 @@ from upscaling.diffusion.patches import Order, SeamFix
 from upscaling.diffusion.redraw import Picture, redraw
 from upscaling.diffusion.samplers import SAMPLERS
 from upscaling.diffusion.sigmas import sigmas
-from upscaling.diffusion.vae import encoded
+from upscaling.diffusion.vae import decoded, encoded
 from upscaling.images import Size
 
 SEED, STEPS, DENOISE, CFG, STRENGTH = 5, 20, 0.2, 8.0, 0.7
@@ -29,7 +32,7 @@ def values(picture: Picture) -> torch.Tensor:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # its set_timesteps does so
-def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives() -> None:
+def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     unet, controlnet, vae = tiny_diffusion.unet(), tiny_diffusion.controlnet(), tiny_diffusion.vae()
     positive, negative = torch.randn(2, 1, 77, tiny_diffusion.TEXT_WIDTH, generator=torch.Generator().manual_seed(0))
     canvas, small = noise(CANVAS.height, CANVAS.width, 3), noise(CANVAS.height // 2, CANVAS.width // 2, 3)
@@ -62,9 +65,18 @@ def test_one_tile_over_the_whole_picture_is_what_the_pipeline_gives() -> None:
         seed=SEED,
         count_retry=lambda: None,
     )
+    unrounded: list[torch.Tensor] = []
+
+    def watched(*given: Any) -> torch.Tensor:
+        unrounded.append(decoded(*given))
+        return unrounded[-1]
+
+    monkeypatch.setattr(img2img_module, "decoded", watched)
     redraw_batch = img2img.at(sigmas("ddim_uniform", STEPS, DENOISE, "euler"))
     redrawn = redraw(canvas, layout.tiles(CANVAS), redraw_batch, 1, lambda share: None)
     assert redrawn == 1
-    # Both are in 255ths: half a level is the rounding.
+    (own,) = unrounded
+    assert np.abs(own[0].permute(1, 2, 0).clamp(0, 1).numpy() - expected).max() <= 1e-4
+    # The redraw is in 255ths, so its rounding alone may be more than a thousandth: half a level.
     assert np.abs(canvas / 255 - expected).max() <= 0.5 / 255 + 1e-4
     assert expected.std() > 0.05

@@ -229,7 +229,8 @@ def test_package_refuses_what_the_schema_cannot(
     [
         ("upscaler", "4x-Ultra"), ("mode_type", "Spiral"), ("seam_fix_mode", "none"), ("color_fix", "hue"),
         ("checkpoint", "sdxl"), ("batch_size", 65), ("clip_skip", 13), ("scheduler", "beta"), ("steps", "20"),
-        ("use_controlnet_tile", "yes"), ("positive_prompt", 5), ("output_format", "gif"), ("width", 0),
+        ("use_controlnet_tile", "yes"), ("exact_size", "no"), ("positive_prompt", 5),
+        ("output_format", "gif"), ("width", 0),
     ],
 )  # fmt: skip
 def test_values_that_are_none_are_refused_with_and_without_the_schema(

@@ -42,13 +42,6 @@ class Box:
     def moved(self, right: int, down: int) -> Box:
         return Box(self.left + right, self.top + down, self.right + right, self.bottom + down)
 
-    def meets(self, other: Box) -> bool:
-        """Whether the two have a pixel in common."""
-        return (
-            max(self.left, other.left) < min(self.right, other.right)
-            and max(self.top, other.top) < min(self.bottom, other.bottom)
-        )  # fmt: skip
-
 
 def nearest_multiple(value: float, multiple: int = 8) -> int:
     """The multiple next to a length; halfway between two, the even one, and at least one."""

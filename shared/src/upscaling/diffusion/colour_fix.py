@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
@@ -65,7 +66,8 @@ def fix_colours(
     fixed_block = method_of_blocks(redrawn, source, counted)
     fixed = np.empty_like(redrawn)
     for block in blocks(redrawn, _SIDE, _HALO):
-        fixed[block.place] = blend(redrawn[block.place], fixed_block(block), opacity(block))
+        layers = redrawn[block.place], fixed_block(block), opacity(block)
+        fixed[block.place] = blend(*map(torch.tensor, layers)).numpy()
     return fixed
 
 

@@ -26,7 +26,7 @@ from upscaling.errors import Code, UpscalingError
 from upscaling.runtime.cache import ModelCache
 from upscaling.runtime.device import choose_dtype
 from upscaling.runtime.footprint import footprint
-from upscaling.runtime.memory import give_back, release
+from upscaling.runtime.memory import release, trim
 
 logger = logging.getLogger(__name__)
 
@@ -194,5 +194,5 @@ class Library:
     def _make_room(self, size: int) -> None:
         if self.cache.make_room(size):
             gc.collect()  # networks refer to themselves
-            give_back()
+            trim()
             release(self.device)

@@ -93,13 +93,9 @@ class Grid:
             case Order.NONE:
                 return []
 
-    def corner(self, x: float, y: float) -> tuple[int, int]:
-        """Where a tile starts; half columns and rows are rounded down to a pixel."""
-        half = Size(self.tile.width // 2, self.tile.height // 2)
-        return (
-            int(x) * self.tile.width + (half.width if x % 1 else 0),
-            int(y) * self.tile.height + (half.height if y % 1 else 0),
-        )
+    def corner(self, x: int, y: int) -> tuple[int, int]:
+        """Where a tile starts."""
+        return x * self.tile.width, y * self.tile.height
 
 
 def redraw_patches(grid: Grid, order: Order, padding: int, blur: int) -> list[Patch]:
@@ -141,18 +137,19 @@ def _bands(grid: Grid, width: int, padding: int) -> list[Patch]:
 
 def _half_tiles(grid: Grid, padding: int, blur: int) -> list[Patch]:
     block = Box(0, 0, *grid.tile)
+    below, beside = block.moved(0, grid.tile.height // 2), block.moved(grid.tile.width // 2, 0)
     return [
-        Patch(block.moved(*grid.corner(x, y + 0.5)), Gradient.DOWN, blur, padding, grid.tile)
+        Patch(below.moved(*grid.corner(x, y)), Gradient.DOWN, blur, padding, grid.tile)
         for y, x in product(range(grid.rows - 1), range(grid.columns))
     ] + [
-        Patch(block.moved(*grid.corner(x + 0.5, y)), Gradient.ACROSS, blur, padding, grid.tile)
+        Patch(beside.moved(*grid.corner(x, y)), Gradient.ACROSS, blur, padding, grid.tile)
         for y, x in product(range(grid.rows), range(grid.columns - 1))
     ]
 
 
 def _intersections(grid: Grid, blur: int) -> list[Patch]:
-    block = Box(0, 0, *grid.tile)
+    block = Box(0, 0, *grid.tile).moved(grid.tile.width // 2, grid.tile.height // 2)
     return [
-        Patch(block.moved(*grid.corner(x + 0.5, y + 0.5)), Gradient.RADIAL, blur, 0, grid.tile)
+        Patch(block.moved(*grid.corner(x, y)), Gradient.RADIAL, blur, 0, grid.tile)
         for y, x in product(range(grid.rows - 1), range(grid.columns - 1))
     ]

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.crops import Crop
+from upscaling.diffusion.lanczos import resized
 from upscaling.diffusion.masks import blend, mask
 from upscaling.diffusion.waves import batches
 from upscaling.images import Size
@@ -21,6 +23,8 @@ from upscaling.images.image import ROWS_AT_A_TIME
 
 Picture = NDArray[np.uint8]
 """Height, width, and red, green and blue; 0–255."""
+
+_CPU = torch.device("cpu")
 
 
 def size_of(picture: Picture) -> Size:
@@ -45,12 +49,14 @@ def redraw(
     largest_batch: int,
     reach: Callable[[float], None],
     only: Image.Image | None = None,
+    device: torch.device = _CPU,
 ) -> int:
     """Redraws the crops on a canvas, (height, width, 3), in place; returns how many were redrawn.
 
     Crops that meet are redrawn in the order given and the others together, in batches of at most `largest_batch`:
     the result does not depend on it. `only`, grey and of any size, is stretched over the canvas: black is left as it
-    is, white is redrawn; crops that are all black are left out. `reach` is called with the share that is done.
+    is, white is redrawn; crops that are all black are left out. `reach` is called with the share that is done. Crops
+    are resized and blended on `device`, which does not change the bytes; the canvas stays in the host's memory.
     """
     size = size_of(canvas)
     needed = [crop for crop in crops if only is None or opacity(crop, size, only).any()]
@@ -62,12 +68,13 @@ def redraw(
         def reach_within(share: float, done: int = done, weight: int = weight) -> None:
             reach((done + share * weight) / total)
 
-        pictures = np.stack([_resized(canvas[crop.box.slices], crop.size) for crop in batch])
+        # Handed on in the host's memory, so that what redraws them need not know the device: a tile is a megabyte.
+        pictures = np.stack(
+            [resized(torch.tensor(canvas[crop.box.slices], device=device), crop.size).cpu().numpy() for crop in batch]
+        )
         for crop, picture in zip(batch, redraw_batch(pictures, batch, reach_within), strict=True):
-            part, new, over = canvas[crop.box.slices], _resized(picture, crop.box.size), opacity(crop, size, only)
-            for top in range(0, len(part), ROWS_AT_A_TIME):
-                rows = slice(top, top + ROWS_AT_A_TIME)
-                part[rows] = blend(part[rows], new[rows], over[rows])
+            new = resized(torch.tensor(picture, device=device), crop.box.size)
+            _lay_over(canvas[crop.box.slices], new, opacity(crop, size, only))
         done += weight
         reach(done / total)
     return len(needed)
@@ -77,10 +84,12 @@ def _pixels(crop: Crop) -> int:
     return crop.size.width * crop.size.height
 
 
-def _resized(picture: Picture, size: Size) -> Picture:
-    if picture.shape[1::-1] == size:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
+def _lay_over(part: Picture, new: torch.Tensor, over: NDArray[np.uint8]) -> None:
+    """Blends a part of a canvas, in place, with what it becomes, on the device of that."""
+    for top in range(0, len(part), ROWS_AT_A_TIME):
+        rows = slice(top, top + ROWS_AT_A_TIME)
+        below, opacity = (torch.tensor(values[rows], device=new.device) for values in (part, over))
+        part[rows] = blend(below, new[rows], opacity).cpu().numpy()
 
 
 def stretched(only: Image.Image, canvas: Size, box: Box) -> NDArray[np.uint8]:

@@ -11,13 +11,12 @@ from upscaling.images import Size
 def scale_steps(picture: Size, canvas: Size) -> list[int]:
     """The factors, each 2, 3 or 4, whose product is at least the enlargement; none where it does not grow.
 
-    A canvas that is the picture with its sides rounded to multiples of 8 does not count as larger: no one asked for it.
-    Ultimate SD Upscale's rule, except that a factor it cannot split (10, 13, 14, 15) is raised to the next one
-    that splits, where it gets a step of zero.
+    A side that is the picture's, rounded to a multiple of 8, does not count as larger: no one asked for it. Ultimate SD
+    Upscale's rule, except that it compares the longest sides, while here a size may have another shape, and that a
+    factor it cannot split (10, 13, 14, 15) is raised to the next one that splits, where it gets a step of zero.
     """
-    factor = ceil(max(canvas) / max(picture))
-    if factor <= 1 or canvas == Size(*(nearest_multiple(side) for side in picture)):
-        return []
+    grown = [side / own for side, own in zip(canvas, picture, strict=True) if side != nearest_multiple(own)]
+    factor = ceil(max(grown, default=1))
     while (steps := _split(factor)) is None:
         factor += 1
     return steps

@@ -58,6 +58,8 @@ def sigmas(schedule: str, steps: int, denoise: float, sampler: str) -> torch.Ten
     whole = denoise > _FULL
     length = (steps if whole else int(min(steps / denoise, _LONGEST))) + dropped
     levels = SCHEDULES[schedule](length, length if whole else steps + dropped)
+    if not whole:
+        levels = levels[-(steps + dropped) :]  # ddim_uniform gives all
     levels = torch.cat([levels[: len(levels) - dropped], torch.zeros(1)])
     return levels[levels.diff(prepend=torch.tensor([torch.inf])) != 0]
 
@@ -118,8 +120,7 @@ def _simple(length: int, last: int) -> torch.Tensor:
 
 def _ddim_uniform(length: int, last: int) -> torch.Tensor:
     """Every k-th sigma from the second on; the stride is rounded down, so there may be more than `length`."""
-    levels = TABLE[1 :: max(len(TABLE) // length, 1)].flip(0)
-    return levels if last == length else levels[-last:]
+    return TABLE[1 :: max(len(TABLE) // length, 1)].flip(0)
 
 
 SCHEDULES: Mapping[str, Callable[[int, int], torch.Tensor]] = {
@@ -130,4 +131,7 @@ SCHEDULES: Mapping[str, Callable[[int, int], torch.Tensor]] = {
     "simple": _simple,
     "ddim_uniform": _ddim_uniform,
 }
-"""Every schedule by its name: from its length and how many of its last levels are wanted to these levels, without 0."""
+"""Every schedule by its name: from its length and how many of its last levels are wanted to these levels, without 0.
+
+`ddim_uniform` gives all of its levels, which are no more than the timesteps.
+"""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from time import perf_counter
 
-import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from upscaling.diffusion.boxes import Box
 from upscaling.diffusion.colour_fix import fix_colours
 from upscaling.diffusion.crops import LATENT, Crop, check_sampled
 from upscaling.diffusion.encode import encode
@@ -23,15 +22,14 @@ from upscaling.diffusion.guidance import Guidance
 from upscaling.diffusion.hints import Shown
 from upscaling.diffusion.img2img import Hint, Img2Img, batch_size
 from upscaling.diffusion.inpainting import Surroundings
-from upscaling.diffusion.masks import blend
 from upscaling.diffusion.networks import Library, Networks
 from upscaling.diffusion.noise import LARGEST_SEED
+from upscaling.diffusion.picture_mask import continued_mask, faded, over_source
 from upscaling.diffusion.pictures import as_it_is, as_it_was, continued, in_rgb
 from upscaling.diffusion.prompts import Prompt
-from upscaling.diffusion.redraw import Picture, redraw, size_of, stretched
+from upscaling.diffusion.redraw import Picture, redraw, size_of
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
 from upscaling.images import Image, Rows, Size
-from upscaling.images.image import ROWS_AT_A_TIME
 from upscaling.images.transparency import without_hidden_colours
 from upscaling.runtime.memory import memory_errors_coded
 from upscaling.runtime.progress import Figure, Progress
@@ -148,6 +146,8 @@ class _Job:
         yield self._rows(image, size, progress, self.library.dtype)
         if self.library.dtype is not torch.float32:
             progress.count("retries")
+            # The picture is enlarged again, which takes seconds on a GPU. On a CPU it takes minutes, but there bf16 has
+            # the range of fp32, so hardly anything comes here; and to keep the picture takes memory of every request.
             yield self._rows(image, size, progress, torch.float32)
 
     def _rows(self, image: Image, size: Size, progress: Progress, dtype: torch.dtype) -> Rows:
@@ -160,42 +160,40 @@ class _Job:
         passes = [each for each in self.request.passes(extent) if each.crops and len(each.schedule) > 1]
         for each in passes:
             check_sampled(each.crops)
-        enlarging, *redrawing = progress.split(
+        enlarging, *parts = progress.split(
             image.width * image.height * _ENLARGING_WORK, *(each.work for each in passes)
         )
         image = without_hidden_colours(image)
-        started = perf_counter()
-        # Before the picture is enlarged, so that missing weights are an error at once.
-        networks = self._networks(dtype, progress) if passes else None
-        progress.figures["seconds_loading"] = round(perf_counter() - started, 4)
-        started = perf_counter()
-        large = self._enlarged(image, size, enlarging)
-        canvas, alpha = in_rgb(large), large.alpha
-        del large  # the canvas is held once
-        progress.figures["seconds_enlarging"] = round(perf_counter() - started, 4)
-        started = perf_counter()
-        # One after the other, so that no more than two are held at once.
-        canvas = _over_source(self.request.only, self.request.prepared(canvas), canvas)
-        canvas = continued(canvas, extent)
-        if networks is not None:
-            only = _continued_mask(self.request.only, size, extent)
-            hints = self._hints(networks, in_rgb(image), canvas)
-            img2img = self._img2img(networks, canvas, only, progress)
-            source = canvas.copy() if self.request.color_fix != "none" else canvas
-            self._redraw(canvas, only, img2img, hints, passes, redrawing)
-            visible = None if alpha is None else continued(alpha, extent)
-            canvas = fix_colours(self.request.color_fix, canvas, source, only, visible)
-        progress.figures["seconds_redrawing"] = round(perf_counter() - started, 4)
+        with _timed("loading", progress):
+            # Before the picture is enlarged, so that missing weights are an error at once.
+            networks = self._networks(dtype, progress) if passes else None
+        with _timed("enlarging", progress):
+            large = self._enlarged(image, size, enlarging)
+            canvas, alpha = in_rgb(large), large.alpha
+            del large  # the canvas is held once
+        with _timed("redrawing", progress):
+            # One after the other, so that no more than two are held at once.
+            canvas = over_source(self.request.only, self.request.prepared(canvas), canvas)
+            canvas = continued(canvas, extent)
+            if networks is not None:
+                only = continued_mask(self.request.only, size, extent)
+                hints = self._hints(networks, in_rgb(image), canvas)
+                img2img = self._img2img(networks, canvas, only, progress)
+                source = canvas.copy() if self.request.color_fix != "none" else canvas
+                for each, part in zip(passes, parts, strict=True):
+                    self._redraw(canvas, only, img2img, hints, each, part)
+                visible = None if alpha is None else continued(alpha, extent)
+                canvas = fix_colours(self.request.color_fix, canvas, source, only, visible)
         yield from as_it_was(canvas[: size.height, : size.width], image, alpha)
 
     def _enlarged(self, image: Image, size: Size, progress: Progress) -> Image:
         name = self.request.upscaler(image)
         upscaler = None if name is None else self.upscalers.get(name)
         tile = tile_size(self.request.tile_size, self.upscalers.device, image.width)
-        own = Progress(progress.reach)
+        own = Progress(progress.reach, {"retries": progress.figures["retries"]})
         large = enlarged(image, size, upscaler, tile, own)
-        # Where the picture is redrawn too, these are of the redraw.
-        progress.figures |= own.figures | progress.figures
+        # Where the picture is redrawn too, the others are of the redraw.
+        progress.figures |= own.figures | progress.figures | {"retries": own.figures["retries"]}
         progress.reach(1)
         return large
 
@@ -205,25 +203,26 @@ class _Job:
         only: Pillow.Image | None,
         img2img: Img2Img,
         hints: Mapping[str, Hint],
-        passes: Sequence[Pass],
-        progress: Sequence[Progress],
+        of: Pass,
+        progress: Progress,
     ) -> None:
-        """Redraws a canvas in place."""
+        """Redraws what a pass redraws of a canvas, in place."""
         request = self.request
-        for each, part in zip(passes, progress, strict=True):
-            at_once = batch_size(request.batch_size, img2img.unet.device, each.crops)
-            if request.sampler_name in ONE_AT_A_TIME:
-                at_once = 1
-            tile = max(crop.size for crop in each.crops)
-            own = replace(
-                img2img,
-                hints=[hint for name, hint in hints.items() if name not in each.without],
-                seed=(img2img.seed + each.other_noise) % (LARGEST_SEED + 1),
+        at_once = batch_size(request.batch_size, img2img.unet.device, img2img.unet.dtype, of.crops)
+        if request.sampler_name in ONE_AT_A_TIME:
+            at_once = 1
+        tile = max(crop.size for crop in of.crops)
+        own = replace(
+            img2img,
+            hints=[hint for name, hint in hints.items() if name not in of.without],
+            seed=(img2img.seed + of.other_noise) % (LARGEST_SEED + 1),
+        )
+        redraw_batch = own.at(of.schedule)
+        with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
+            redrawn = redraw(
+                canvas, of.crops, redraw_batch, at_once, progress.reach, faded(only, of.opacity), img2img.unet.device
             )
-            redraw_batch = own.at(each.schedule)
-            with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
-                redrawn = redraw(canvas, each.crops, redraw_batch, at_once, part.reach, _faded(only, each.opacity))
-            part.count("tiles", redrawn)
+        progress.count("tiles", redrawn)
 
     def _networks(self, dtype: torch.dtype, progress: Progress) -> Networks:
         request = self.request
@@ -265,31 +264,8 @@ class _Job:
         )
 
 
-def _continued_mask(only: Pillow.Image | None, size: Size, extent: Size) -> Pillow.Image | None:
-    """A mask that, stretched over a canvas with continued edges, lies where it lies over the picture."""
-    if only is None or size == extent:
-        return only
-    return Pillow.fromarray(continued(np.asarray(only.resize(size, Pillow.Resampling.BILINEAR)), extent))
-
-
-def _faded(only: Pillow.Image | None, opacity: int) -> Pillow.Image | None:
-    """A mask at a share of its opacity."""
-    if opacity == 255:
-        return only
-    whole = Pillow.new("L", (1, 1), 255) if only is None else only
-    return whole.point([round(level * opacity / 255) for level in range(256)])
-
-
-def _over_source(only: Pillow.Image | None, changed: Picture, source: Picture) -> Picture:
-    """A changed picture laid over its source by a mask."""
-    if only is None or changed is source:
-        return changed
-    for rows in _bands(source):
-        changed[rows.slices] = blend(source[rows.slices], changed[rows.slices], stretched(only, size_of(source), rows))
-    return changed
-
-
-def _bands(picture: Picture) -> Iterator[Box]:
-    height, width = picture.shape[:2]
-    for top in range(0, height, ROWS_AT_A_TIME):
-        yield Box(0, top, width, min(top + ROWS_AT_A_TIME, height))
+@contextmanager
+def _timed(part: str, progress: Progress) -> Generator[None]:
+    started = perf_counter()
+    yield
+    progress.figures[f"seconds_{part}"] = round(perf_counter() - started, 4)

@@ -59,11 +59,16 @@ def keep_freed_memory() -> None:
 
 
 def give_back() -> None:
-    """Returns the freed memory that glibc keeps to the system; other C libraries do not change."""
+    """Returns freed memory to the system, and from now on at once, as glibc does by default."""
     # The defaults are needed again because Cog's threads receive the next request. Memory that they free would be kept,
     # and malloc_trim does not return the end of their heaps.
     _set_kept(_KEPT_BY_DEFAULT, _KEPT_BY_DEFAULT)
     # Tiles of many shapes fragment the heap: without this it grew with every new picture size.
+    trim()
+
+
+def trim() -> None:
+    """Returns the memory that was freed so far to the system; whether glibc keeps more of it does not change."""
     if _MALLOC_TRIM is not None:
         _MALLOC_TRIM(0)
 

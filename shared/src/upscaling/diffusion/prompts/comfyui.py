@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -47,16 +47,18 @@ def weighted(text: str) -> list[tuple[str, float]]:
     Brackets without a partner are text, and so is everything up to the bracket that evens the count.
     Raises E_INPUT for a weight that is no finite number.
     """
+    text = text.replace("\\(", _OPEN).replace("\\)", _CLOSE)
+    closing = _closing_brackets(text)
     parts: list[tuple[str, float]] = []
-    pending = [(text.replace("\\(", _OPEN).replace("\\)", _CLOSE), 1.0, True)]
+    pending = [(_Span(0, len(text)), 1.0, True)]
     while pending:
-        part, weight, may_have_brackets = pending.pop()
+        span, weight, may_have_brackets = pending.pop()
         if not may_have_brackets:
-            parts.append((part.replace(_OPEN, "(").replace(_CLOSE, ")"), weight))
+            parts.append((text[span.start : span.end].replace(_OPEN, "(").replace(_CLOSE, ")"), weight))
             continue
-        for group in reversed(list(_groups(part))):
-            if len(group) > 1 and group.startswith("(") and group.endswith(")"):
-                pending.append((*_emphasis(group[1:-1], weight), True))
+        for group in reversed(list(_groups(text, span, closing))):
+            if group.end - group.start > 1 and text[group.start] == "(" and text[group.end - 1] == ")":
+                pending.append((*_emphasis(text, _Span(group.start + 1, group.end - 1), weight), True))
             else:
                 pending.append((group, weight, False))
     return parts
@@ -64,32 +66,56 @@ def weighted(text: str) -> list[tuple[str, float]]:
 
 # Escaped brackets, while brackets are counted: code points that no text has.
 _OPEN, _CLOSE = "\udc28", "\udc29"
+_BRACKET = re.compile(r"[()]")
 
 
-def _groups(text: str) -> Iterator[str]:
-    """The text cut before every outermost opening bracket and after the one that closes it.
+class _Span(NamedTuple):
+    """A part of a text. Only places are handed on: copies of nested parts would take time by the square of depth."""
+
+    start: int
+    end: int
+
+
+def _closing_brackets(text: str) -> dict[int, int]:
+    """Where each bracket that is closed is closed, by where it opens."""
+    opened: list[int] = []
+    closing: dict[int, int] = {}
+    for bracket in _BRACKET.finditer(text):
+        if bracket[0] == "(":
+            opened.append(bracket.start())
+        elif opened:
+            closing[opened.pop()] = bracket.start()
+    return closing
+
+
+def _groups(text: str, span: _Span, closing: Mapping[int, int]) -> Iterator[_Span]:
+    """The span cut before every outermost opening bracket and after the one that closes it.
 
     A bracket that closes nothing makes the count negative, and one that is never closed leaves it positive: what
     follows is text up to where the count is zero again.
     """
-    cuts = [0]
-    depth = 0
-    for bracket in re.finditer(r"[()]", text):
-        if bracket[0] == "(":
-            if depth == 0:
-                cuts.append(bracket.start())
-            depth += 1
-        else:
-            depth -= 1
-            if depth == 0:
-                cuts.append(bracket.end())
-    yield from (text[start:end] for start, end in pairwise([*cuts, len(text)]) if start < end)
+    start = place = span.start
+    missing = 0  # brackets that would have to open before one counts
+    while bracket := _BRACKET.search(text, place, span.end):
+        place = bracket.start()
+        if bracket[0] == ")" or missing:
+            missing += 1 if bracket[0] == ")" else -1
+            place += 1
+            continue
+        if start < place:
+            yield _Span(start, place)
+        start, place = place, min(closing.get(place, span.end) + 1, span.end)
+        yield _Span(start, place)
+        start = place
+    if start < span.end:
+        yield _Span(start, span.end)
 
 
-def _emphasis(inside: str, around: float) -> tuple[str, float]:
+def _emphasis(text: str, inside: _Span, around: float) -> tuple[_Span, float]:
     """What stands between two brackets, without its number, and its weight."""
-    text, colon, number = inside.rpartition(":")
-    if not (colon and text):
+    colon = text.rfind(":", inside.start, inside.end)
+    number = text[colon + 1 : inside.end]
+    if colon <= inside.start or "(" in number or ")" in number:
         return inside, around * EMPHASIS
     try:
         weight = float(number)
@@ -97,7 +123,7 @@ def _emphasis(inside: str, around: float) -> tuple[str, float]:
         return inside, around * EMPHASIS
     if not math.isfinite(weight):
         raise UpscalingError(Code.INPUT, f"a prompt's weight is {number.strip()}; take a finite number, such as 1.2.")
-    return text, weight
+    return _Span(inside.start, colon), weight
 
 
 def _embedding(name: str, embeddings: Embeddings) -> tuple[torch.Tensor, str]:
