@@ -47,13 +47,15 @@ _OF_PATCH, _OF_FILTER, _OF_RESULT = _both_ways(_PATCH_1D), _both_ways(_FILTER_1D
 
 def prepare(network: nn.Module) -> None:
     """Replaces the convolutions of a network that are faster this way; the others stay."""
-    replace_layers(network, lambda layer: WinogradConvolution(layer) if _is_faster(layer) else None)
+    replace_layers(
+        network,
+        lambda layer: WinogradConvolution(layer) if type(layer) is nn.Conv2d and _is_faster(layer) else None,
+    )
 
 
-def _is_faster(layer: nn.Module) -> bool:
+def _is_faster(layer: nn.Conv2d) -> bool:
     return (
-        type(layer) is nn.Conv2d
-        and (layer.weight.dtype, layer.weight.device.type) == (torch.float32, "cpu")
+        (layer.weight.dtype, layer.weight.device.type) == (torch.float32, "cpu")
         and (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
         and (layer.groups, layer.padding_mode) == (1, "zeros")
         and min(layer.in_channels, layer.out_channels) >= _FEWEST_CHANNELS
@@ -92,7 +94,8 @@ def _transformed(weight: torch.Tensor) -> list[torch.Tensor]:
     """The filters at the six points of each row, (6, inputs, outputs)."""
     flat = weight.flatten(0, 1).flatten(1)
     # Row by row, because larger pieces of memory would be new, and thus zeroed by the system, at each call.
-    return [torch.mm(row, flat).view(_PATCH, *weight.shape[2:]).transpose(1, 2) for row in _OF_FILTER.split(_PATCH)]
+    rows = _OF_FILTER.view(_PATCH, _PATCH, -1)
+    return [torch.mm(row, flat).view(_PATCH, *weight.shape[2:]).transpose(1, 2) for row in rows]
 
 
 def _patches(features: torch.Tensor, rows: int, across: int) -> Iterator[tuple[int, torch.Tensor]]:
