@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from mimetypes import MimeTypes
+from pathlib import PurePosixPath
 from typing import Any
 
 from upscaling.bulk import results
@@ -14,7 +15,7 @@ from upscaling.bulk.places import Place, is_unfinished
 from upscaling.errors import Code, UpscalingError
 from upscaling.values import shown
 
-_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
+_PICTURES = {".jfif", ".jxl"}  # beside those that Python knows
 _COLUMNS = ("input", "input_bytes", "input_modified", "output", "output_bytes", "outcome", "code", "arguments")
 
 
@@ -91,9 +92,10 @@ def _is_hidden(path: str) -> bool:
 
 
 def _is_picture(path: str, types: MimeTypes) -> bool:
-    """Whether a file can be a picture by its name; its content decides later."""
-    kind, _ = types.guess_type(path)
-    return path.rpartition("/")[2] not in _SYSTEM_FILES and (kind is None or kind.startswith("image/"))
+    """Whether a file can be a picture by its name, also one of a format that is refused; its content decides later."""
+    kind, encoding = types.guess_type(path, strict=False)  # without strict, it knows .webp
+    ending = PurePosixPath(path).suffix.lower()
+    return not encoding and (not ending or ending in _PICTURES or (kind or "").startswith("image/"))
 
 
 def _outputs(paths: list[str], suffix: str) -> list[str]:
