@@ -55,15 +55,66 @@ def test_the_last_row_of_a_picture_counts(tmp_path: Path) -> None:
     assert results.read(place, ["outcome"]).to_pydict() == {"outcome": ["done", "done"]}
 
 
-def test_older_rows_are_removed_from_the_parts_that_hold_them(tmp_path: Path) -> None:
+def rows_of(place: Place) -> list[list[str]]:
+    """The pictures of each part."""
+    return [parquet.read_table(place.open(name))["input"].to_pylist() for name in results.parts(place)]
+
+
+def test_small_parts_are_merged_without_older_rows(tmp_path: Path) -> None:
     place = Place.of(str(tmp_path))
     for names in ("ab", "c", "de", "bc"):
-        write(place, *({"input": name} for name in names))
-    unchanged = (tmp_path / results.parts(place)[2]).stat()
+        write(place, *({"input": name, "arguments": names} for name in names))
+    last = results.parts(place)[-1]
     results.tidy(place)
-    left = [parquet.read_table(tmp_path / name)["input"].to_pylist() for name in results.parts(place)]
-    assert left == [["a"], ["d", "e"], ["b", "c"]]
+    assert results.parts(place) == [last]
+    table = parquet.read_table(place.open(last))
+    assert table.schema == results.SCHEMA
+    assert dict(zip(*table.select(["input", "arguments"]).to_pydict().values(), strict=True)) == {
+        "a": "ab", "d": "de", "e": "de", "b": "bc", "c": "bc",
+    }  # fmt: skip
+
+
+def test_parts_that_are_large_and_have_no_older_rows_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_MOST_MERGED", 2)
+    place = Place.of(str(tmp_path))
+    for names in ("ab", "cd", "e", "f", "ag"):
+        write(place, *({"input": name} for name in names))
+    unchanged = (tmp_path / results.parts(place)[1]).stat()
+    results.tidy(place)
+    assert rows_of(place) == [["b"], ["c", "d"], ["e", "f"], ["a", "g"]]
     assert (tmp_path / results.parts(place)[1]).stat().st_ino == unchanged.st_ino
+
+
+def test_a_part_that_has_only_older_rows_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_MOST_MERGED", 1)
+    place = Place.of(str(tmp_path))
+    for name in "aba":
+        write(place, {"input": name})
+    results.tidy(place)
+    assert rows_of(place) == [["b"], ["a"]]
+
+
+@pytest.mark.parametrize("removed", range(3))
+def test_no_row_is_lost_if_merging_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int) -> None:
+    place = Place.of(str(tmp_path))
+    for names in ("ab", "c", "bd", "e"):
+        write(place, *({"input": name, "output": names} for name in names))
+    left = iter(range(removed))
+
+    def remove(self: Place, path: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        (tmp_path / path).unlink()
+
+    expected = sorted(results.read(place, ["input", "output"]).to_pylist(), key=str)
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "remove", remove)
+        with pytest.raises(KeyboardInterrupt):
+            results.tidy(place)
+    assert len(results.parts(place)) == 4 - removed
+    assert sorted(results.read(place, ["input", "output"]).to_pylist(), key=str) == expected
+    results.tidy(place)
+    assert sorted(*rows_of(place)) == list("abcde")
 
 
 def test_a_table_without_rows_is_tidy(tmp_path: Path) -> None:

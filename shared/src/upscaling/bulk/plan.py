@@ -54,12 +54,12 @@ def plan(source: Place, target: Place, inputs: Inputs, only_failed: bool) -> Pla
     if not pictures.num_rows and not unnamed:
         raise UpscalingError(Code.INPUT, f"there are no pictures in {source.address}. Check its name.")
     table = results.read(target, _COLUMNS)
+    table = table.filter(_equal(table, "arguments", inputs.arguments)).drop_columns("arguments")
     files = target.files()
-    done, refused = _finished(pictures, table, files, inputs.arguments)
+    done, refused = _finished(pictures, table, files)
     todo = pictures.filter(compute.invert(_is_in(pictures["input"], arrow.concat_arrays([done, refused]))))
     if only_failed:
-        same = table.filter(_equal(table, "arguments", inputs.arguments))
-        todo = todo.filter(_is_in(todo["input"], same.filter(_equal(same, "outcome", "failed"))["input"]))
+        todo = todo.filter(_is_in(todo["input"], table.filter(_equal(table, "outcome", "failed"))["input"]))
     return Plan(
         work=todo.sort_by([("input_bytes", "descending"), ("input", "ascending")]),
         pictures=pictures.num_rows + len(unnamed),
@@ -110,12 +110,11 @@ def _outputs(paths: list[str], suffix: str) -> list[str]:
     return outputs
 
 
-def _finished(pictures: Any, table: Any, files: Any, arguments: str) -> tuple[Any, Any]:
+def _finished(pictures: Any, table: Any, files: Any) -> tuple[Any, Any]:
     """The pictures, by their paths, whose results are there, and those that failed by their own fault."""
     known = pictures.join(table, ["input", "input_bytes", "input_modified", "output"], join_type="inner")
-    known = known.filter(_equal(known, "arguments", arguments))
-    there = arrow.table({"output": files["path"], "output_bytes": files["bytes"]})
-    done = known.filter(_equal(known, "outcome", "done")).join(there, ["output", "output_bytes"], join_type="inner")
+    outputs = arrow.table({"output": files["path"], "output_bytes": files["bytes"]})
+    done = known.filter(_equal(known, "outcome", "done")).join(outputs, ["output", "output_bytes"], join_type="inner")
     refused = known.filter(_is_in(known["code"], arrow.array(list(map(str, results.CALLERS_CODES)))))
     return compute.unique(done["input"]), compute.unique(refused["input"])
 
