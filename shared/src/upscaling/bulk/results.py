@@ -165,9 +165,13 @@ def _merge(place: Place, group: list[tuple[str, Any]]) -> None:
 
 def _is_last(inputs: Any) -> Any:
     """For each row, by the pictures of all, whether there is none of the same picture behind it."""
-    rows = arrow.table({"input": inputs, "at": arrow.array(np.arange(len(inputs)))})
-    last = np.zeros(len(inputs), bool)
-    last[rows.group_by("input").aggregate([("at", "max")])["at_max"].to_numpy()] = True
+    # Numbers instead of paths take a third of the memory that grouping by paths does.
+    numbers = [chunk.indices.to_numpy() for chunk in inputs.dictionary_encode().chunks]
+    pictures = np.concatenate([np.empty(0, np.int32), *numbers])
+    last_at = np.zeros(len(pictures), np.int64)
+    last_at[pictures] = np.arange(len(pictures))  # the last one stays
+    last = np.zeros(len(pictures), bool)
+    last[last_at[pictures]] = True
     return arrow.array(last)
 
 
