@@ -67,6 +67,16 @@ def test_a_table_that_cannot_be_written_does_not_hide_ctrl_c(capsys: pytest.Capt
         job._close(Full(), None, None, None)
 
 
+@pytest.mark.parametrize(("kind", "ends"), [(None, 1), (KeyboardInterrupt, 0), (UpscalingError, 0)])
+def test_ray_is_ended_only_if_nothing_waits_for_rows(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException] | None, ends: int
+) -> None:
+    ended: list[None] = []
+    monkeypatch.setattr(job.engine, "disconnect", lambda: ended.append(None))
+    job._disconnect(kind, None, None)
+    assert len(ended) == ends
+
+
 def dry_run(folder: Path, *options: str) -> int:
     return main([str(folder / "in"), str(folder / "out"), "--model", str(MODEL), "--dry-run", *options])
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket import Bucket, bucket
+from bucket import bucket
 
 from upscaling.bulk import results
-from upscaling.bulk.arrow import arrow, filesystems, parquet
+from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.places import Place
 from upscaling.errors import UpscalingError
 
@@ -20,17 +20,6 @@ def write(place: Place, *rows: dict[str, Any]) -> None:
     for row in rows:
         parts.add(row)
     parts.close()
-
-
-def impatient(store: Bucket) -> Any:
-    """The file system of a bucket, without the seconds of new tries after an error of the server."""
-    return filesystems.S3FileSystem(
-        scheme="http",
-        endpoint_override=f"127.0.0.1:{store.port}",
-        region="us-east-1",
-        allow_bucket_creation=True,
-        retry_strategy=filesystems.AwsStandardS3RetryStrategy(max_attempts=1),
-    )
 
 
 def write_before_seeds_were_text(folder: Path, *rows: dict[str, Any]) -> None:
@@ -139,13 +128,13 @@ def test_rows_wait_while_their_bucket_refuses_them(
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with bucket() as store:
-        place = Place(impatient(store), "parts/out", "s3://parts/out")
-        place.filesystem.create_dir("parts")  # the buckets of moto are those of the whole process
+        place = Place.of(store.uri("parts"))
+        place.filesystem.create_dir("bucket")
         parts = results.Parts(place)
         store.failing.add(".parquet")
         parts.add({"input": "a"})
         parts.write_if_due()
-        assert "cannot be written to s3://parts/out" in caplog.text
+        assert "cannot be written to s3://bucket/parts" in caplog.text
         parts.add({"input": "b"})
         with pytest.raises(UpscalingError, match=r"^E_ENCODE: .* The table misses 2 pictures: run the job again"):
             parts.close()

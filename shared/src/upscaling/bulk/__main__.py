@@ -65,6 +65,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    if code == _INTERRUPTED:
-        os._exit(code)  # what Ray does when Python ends may take another code: bulk/job.py says why
-    sys.exit(code)
+    os._exit(code)  # what Ray does when Python ends may take another code: bulk/job.py says why

@@ -81,9 +81,9 @@ def _close(parts: results.Parts, kind: type[BaseException] | None, error: object
 
 
 def _disconnect(kind: type[BaseException] | None, error: object, trace: object) -> None:
-    """Ends Ray, but after Ctrl-C: it does so itself when this process ends.
+    """Ends Ray, but after Ctrl-C and errors: it does so itself when this process ends.
 
-    Threads still wait for rows then. If Ray is shut down under them, it may end this process with a code of its own.
+    Threads may still wait for rows then. If Ray is shut down under them, it may end the process with a code of its own.
     """
-    if kind is not KeyboardInterrupt:
+    if kind is None:
         engine.disconnect()
