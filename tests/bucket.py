@@ -21,7 +21,7 @@ class _Quiet(WSGIRequestHandler):
 class Bucket:
     port: int = 0
     failing: set[str] = field(default_factory=set[str])
-    """Ends of keys whose PUTs are answered with an error of the server."""
+    """Ends of keys whose PUTs are refused, by an answer after which clients do not try again for seconds."""
     stored: set[str] = field(default_factory=set[str])
     """The keys of all objects that were put."""
 
@@ -46,7 +46,7 @@ def bucket() -> Iterator[Bucket]:
             made.stored.add(key)
             return moto(environment, start)
         environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
-        start("500 Internal Server Error", [("Content-Length", "0")])
+        start("403 Forbidden", [("Content-Length", "0")])
         return [b""]
 
     server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=_Quiet)

@@ -37,6 +37,10 @@ def test_every_machine_has_one_worker() -> None:
     assert options["--gpus"] == group["rayStartParams"]["num-gpus"]
 
 
+def test_a_job_that_fails_is_not_run_again_by_itself() -> None:
+    assert BULK["backoffLimit"] == 0
+
+
 def test_ray_is_the_one_in_the_image() -> None:
     made = (FOLDER / "bulk" / "Dockerfile").read_text()
     (requirements,) = re.findall(r"^COPY (\S+) /tmp/$", made, re.MULTILINE)

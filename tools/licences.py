@@ -2,27 +2,31 @@
 
 Usage: python tools/licences.py
 
-The packages are those of all requirements.txt and of requirements-bulk.txt, which must be installed; the weights are
-those of the catalogue.
+The packages are those of all requirements.txt, of requirements-bulk.txt and of requirements-cluster.txt, which must be
+installed: those of a cluster in a folder beside the environment, because Ray acts otherwise where it finds them. The
+weights are those of the catalogue.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from email.message import Message
-from importlib.metadata import distribution
+from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 from upscaling.weights.catalogue import Catalogue, catalogue
 
 ROOT = Path(__file__).resolve().parent.parent
+_BULK = ("requirements-bulk.txt", "requirements-cluster.txt")
+_CLUSTER = Path(".venv", "cluster")  # made by `make`
 _SHORT = 60  # letters; more is the text of a licence, which begins with its name
 _HEAD = """# Third-party licences
 Made by `make licences`; do not edit.
 
 ## Packages
-The packages in the images beside those of Cog's base image, and those of bulk jobs, which are in no image. The licences
-are those in their metadata.
+The packages in the images beside those of Cog's base image. Those of bulk jobs are only in the images that
+`deploy/bulk/Dockerfile` makes of them. The licences are those in the packages' metadata.
 
 | package | version | licence | used by |
 |---|---|---|---|"""
@@ -40,17 +44,24 @@ def text(root: Path, weights: Catalogue) -> str:
 
 
 def _packages(root: Path) -> Iterator[str]:
-    models: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], dict[str, None]] = {}
     everywhere = sorted(root.glob("models/*/requirements.txt"))
-    for path in [*everywhere, *root.glob("requirements-bulk.txt")]:
+    for path in [*everywhere, *(root / name for name in _BULK if (root / name).exists())]:
         for line in path.read_text().splitlines():
             name, pinned, version = line.partition("==")
             if pinned:
-                models.setdefault((name, version), []).append(path.parent.name if path in everywhere else "bulk jobs")
-    for (name, version), users in sorted(models.items()):
-        licence = licence_of(distribution(name).metadata)  # pyright: ignore[reportArgumentType]  it is a Message
+                user = path.parent.name if path in everywhere else "bulk jobs"
+                found.setdefault((name, version), {})[user] = None
+    for (name, version), users in sorted(found.items()):
+        licence = licence_of(_metadata(name, root))
         named = "all" if len(users) == len(everywhere) else ", ".join(users)
         yield f"| {name} | {version} | {licence} | {named} |"
+
+
+def _metadata(name: str, root: Path) -> Message:
+    for distribution in Distribution.discover(name=name, path=[*sys.path, str(root / _CLUSTER)]):
+        return distribution.metadata  # pyright: ignore[reportReturnType]  it is a Message
+    raise PackageNotFoundError(name)
 
 
 def licence_of(metadata: Message) -> str:

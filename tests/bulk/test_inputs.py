@@ -82,3 +82,15 @@ def test_files_are_sent_whole_and_named_by_their_digest(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UpscalingError, match=r"E_INPUT: .*none.png cannot be read"):
         parse(MODELS / "ultimate-sd-upscale", [f"mask=@{tmp_path / 'none.png'}"])
+
+
+@pytest.mark.parametrize("given", ["mask.png", "https://example.com/mask.png", "data:image/png;base64,cGl4ZWxz", ""])
+def test_what_is_not_a_file_is_refused_where_one_is_wanted(given: str) -> None:
+    with pytest.raises(UpscalingError, match=f"^E_INPUT: mask is '{re.escape(given)}', not a file: take mask=@PATH"):
+        parse(MODELS / "ultimate-sd-upscale", [f"mask={given}"])
+
+
+def test_text_may_begin_as_the_name_of_a_file_does(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("a cat")
+    given = f"@{tmp_path / 'text'}"
+    assert parse(MODELS / "ultimate-sd-upscale", [f"positive_prompt={given}"]).values["positive_prompt"] == given

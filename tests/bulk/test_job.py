@@ -22,7 +22,7 @@ from loopback import until
 from processes import linux_only
 from servers import opened, picture
 
-from upscaling.bulk import engine, pool, results
+from upscaling.bulk import engine, missing, pool, results
 from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.places import Place
@@ -53,6 +53,11 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         address = engine.ray.get_runtime_context().gcs_address
         yield replace(made, environment={**os.environ, "RAY_ADDRESS": address})
         engine.disconnect()
+
+
+def own_ray(jobs: Jobs) -> Jobs:
+    """Jobs that start Ray, as on the machine of a user."""
+    return replace(jobs, environment={name: text for name, text in jobs.environment.items() if name != "RAY_ADDRESS"})
 
 
 def bomb() -> bytes:
@@ -96,13 +101,17 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
         recorded = results.read(target, ["input"]).num_rows
         there = stored(store)
 
-        with jobs.start(*places, *WORKERS) as job:
+        with own_ray(jobs).start(*places, *WORKERS) as job:
             until(lambda: stored(store) >= there + 40, STARTED_WITHIN)
-            job.send_signal(signal.SIGINT)
+            running = below(job.pid)
+            assert any(b"/raylet\0" in command for command in running.values())
+            job.send_signal(signal.SIGTERM)
             begun = monotonic()
             _, said = job.communicate(timeout=STARTED_WITHIN)
         assert job.returncode == 130, said
         assert monotonic() - begun < STOPPED_WITHIN
+        # Ray's agents end too, but take a minute to see that it is gone.
+        until(lambda: not are_alive([pid for pid, command in running.items() if b"Agent" not in command]))
         assert skipped(said) == recorded > 0
         before, recorded = recorded, results.read(target, ["input"]).num_rows
         assert recorded >= before + 40 - IN_WORK
@@ -199,6 +208,21 @@ def test_a_worker_that_cannot_load_says_why() -> None:
 
     with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: they are not there\.$"):
         list(pool.process(work(), make, engine.choose(1, 1, 0)))
+
+
+@linux_only
+def test_workers_that_are_always_killed_while_they_load_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missing, "LOADS", 1)
+
+    def make() -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(UpscalingError, match=r"^E_MEMORY: workers are killed while they load"):
+        list(pool.process(work(), make, engine.choose(1, 1, 0)))
+
+
+def test_sigterm_interrupts_a_job_as_ctrl_c_does(jobs: Jobs) -> None:
+    assert signal.getsignal(signal.SIGTERM) is signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_workers_that_find_no_room_are_refused() -> None:

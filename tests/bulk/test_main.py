@@ -10,6 +10,9 @@ from servers import picture
 from upscaling.bulk import __main__ as command
 from upscaling.bulk import headers, job, results
 from upscaling.bulk.__main__ import main
+from upscaling.bulk.inputs import parse
+from upscaling.bulk.places import Place
+from upscaling.bulk.plan import plan
 from upscaling.errors import Code, UpscalingError
 
 MODEL = Path(__file__).parents[2] / "models" / "real-esrgan"
@@ -64,8 +67,18 @@ def test_a_table_that_cannot_be_written_does_not_hide_ctrl_c(capsys: pytest.Capt
         job._close(Full(), None, None, None)
 
 
-def dry_run(folder: Path) -> int:
-    return main([str(folder / "in"), str(folder / "out"), "--model", str(MODEL), "--dry-run"])
+@pytest.mark.parametrize(("kind", "ends"), [(None, 1), (KeyboardInterrupt, 0), (UpscalingError, 0)])
+def test_ray_is_ended_only_if_nothing_waits_for_rows(
+    monkeypatch: pytest.MonkeyPatch, kind: type[BaseException] | None, ends: int
+) -> None:
+    ended: list[None] = []
+    monkeypatch.setattr(job.engine, "disconnect", lambda: ended.append(None))
+    job._disconnect(kind, None, None)
+    assert len(ended) == ends
+
+
+def dry_run(folder: Path, *options: str) -> int:
+    return main([str(folder / "in"), str(folder / "out"), "--model", str(MODEL), "--dry-run", *options])
 
 
 def test_a_dry_run_says_what_there_is_and_changes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,3 +105,17 @@ def test_a_dry_run_with_pictures_that_cannot_be_read_ends_with_1(
     said = capsys.readouterr().err
     assert "1 pictures with a readable header" in said
     assert "E_FORMAT: 1" in said
+
+
+def test_only_what_failed_is_done_if_that_is_wanted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "failed.png").write_bytes(picture(100, 100))
+    inputs = parse(MODEL, [])
+    target = Place.of(str(tmp_path / "out"))
+    parts = results.Parts(target)
+    for row in plan(Place.of(str(tmp_path / "in")), target, inputs, only_failed=False).work.to_pylist():
+        parts.add({**row, "outcome": "failed", "code": "E_MEMORY", "arguments": inputs.arguments})
+    parts.close()
+    (tmp_path / "in" / "new.png").write_bytes(picture(100, 100))
+    assert dry_run(tmp_path, "--only-failed") == 0
+    assert capsys.readouterr().err.startswith("1 of 2 pictures to do; skipped: 0 done, 1 that have not failed.\n")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from upscaling.bulk import missing
 from upscaling.bulk.arrow import arrow
 from upscaling.bulk.engine import Pool, errors
+from upscaling.errors import UpscalingError
 
 OF_MONITOR = errors.OutOfMemoryError("1 worker(s) were killed due to the node running low on memory.")
 OF_SYSTEM = errors.ActorDiedError()
@@ -21,20 +25,26 @@ OF_LOADING = errors.RayActorError(error_msg="E_WEIGHTS: no such file.", actor_in
 class StandIn:
     """What `missing` uses of Ray. A picture's result comes when it is waited for, the oldest first."""
 
-    def __init__(self, ends: Callable[[int, int], Exception | None]) -> None:
+    def __init__(self, ends: Callable[[int, int], Exception | None], loads: Sequence[Exception]) -> None:
         self._ends = ends
+        self._loads = iter(loads)
+        """What ends the first actors while they load."""
         self.tries: list[int] = []
         """The numbers of the pictures that were processed, in order."""
         self.at_once = 0
 
     def remote(self, cls: type) -> _Class:
-        return _Class()
+        return _Class(self._loads)
 
     def wait(self, refs: list[Any]) -> tuple[list[Any], list[Any]]:
         self.at_once = max(self.at_once, len(refs))
         return refs[:1], refs[1:]
 
-    def get(self, ref: _Result) -> dict[str, Any]:
+    def get(self, ref: _Result | _Loaded) -> dict[str, Any] | None:
+        if ref.actor.error:
+            raise ref.actor.error
+        if isinstance(ref, _Loaded):
+            return None
         number = ref.picture["number"]
         self.tries.append(number)
         if error := self._ends(number, self.tries.count(number)):
@@ -42,25 +52,39 @@ class StandIn:
         return {**ref.picture, "outcome": "done"}
 
 
-class _Result:
-    def __init__(self, picture: dict[str, Any]) -> None:
-        self.picture = picture
-
-
-class _Method:
-    remote = _Result
-
-
+@dataclass
 class _Actor:
-    process = _Method
+    error: Exception | None
+
+    @property
+    def process(self) -> Any:
+        return SimpleNamespace(remote=partial(_Result, self))
+
+    @property
+    def __ray_ready__(self) -> Any:
+        return SimpleNamespace(remote=partial(_Loaded, self))
 
 
+@dataclass(frozen=True, eq=False)
+class _Result:
+    actor: _Actor
+    picture: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    actor: _Actor
+
+
+@dataclass(frozen=True)
 class _Class:
+    errors: Iterator[Exception]
+
     def options(self, **kwargs: Any) -> _Class:
         return self
 
     def remote(self, make: object) -> _Actor:
-        return _Actor()
+        return _Actor(next(self.errors, None))
 
 
 def processed(
@@ -69,13 +93,15 @@ def processed(
     rows: int,
     ends: Callable[[int, int], Exception | None],
     machines: int = 1,
+    loads: Sequence[Exception] = (),
 ) -> tuple[dict[int, str], StandIn]:
     """What became of the pictures of 12 that had not ended, by their numbers."""
-    stand_in = StandIn(ends)
+    stand_in = StandIn(ends, loads)
     monkeypatch.setattr(missing, "ray", stand_in)
+    monkeypatch.setattr(missing, "machines", lambda pool: machines)
     there = np.isin(np.arange(12), ended)
     work = arrow.table({"number": np.arange(12)})
-    pool = Pool(first=3, most=3, machines=machines, cpus=1, gpus=0.0)
+    pool = Pool(first=3, most=3, cpus=1, gpus=0.0)
     found = missing.process(work, there, rows, lambda: None, pool)
     return {row["number"]: row.get("code") or row["outcome"] for row in found}, stand_in
 
@@ -118,6 +144,20 @@ def test_a_lost_machine_is_no_lack_of_memory(monkeypatch: pytest.MonkeyPatch) ->
     assert found == {10: "E_DEVICE", 11: "done"}
 
 
+@pytest.mark.parametrize("kill", [OF_MONITOR, OF_SYSTEM])
+def test_a_worker_that_is_killed_while_it_loads_costs_its_picture_nothing(
+    monkeypatch: pytest.MonkeyPatch, kill: Exception
+) -> None:
+    found, ray = processed(monkeypatch, list(range(9)), 1, lambda number, tries: None, loads=[kill, kill])
+    assert found == {9: "done", 10: "done", 11: "done"}
+    assert ray.tries == [9, 10, 11]
+
+
+def test_workers_that_are_always_killed_while_they_load_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UpscalingError, match=r"^E_MEMORY: workers are killed while they load"):
+        processed(monkeypatch, [], 1, lambda number, tries: None, loads=[OF_SYSTEM] * missing.LOADS)
+
+
 def test_a_worker_that_cannot_load_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(type(OF_LOADING), match="E_WEIGHTS"):
-        processed(monkeypatch, [], 1, lambda number, tries: OF_LOADING)
+        processed(monkeypatch, [], 1, lambda number, tries: None, loads=[OF_LOADING])

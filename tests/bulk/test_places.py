@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from processes import linux_only
 
+from upscaling.bulk import places
 from upscaling.bulk.arrow import arrow
 from upscaling.bulk.places import Place, is_unfinished
 from upscaling.errors import UpscalingError
@@ -73,7 +74,52 @@ def test_a_place_knows_what_is_inside(tmp_path: Path, outer: str, inner: str, ex
     assert Place.of(str(tmp_path / outer)).contains(Place.of(str(tmp_path / inner))) == expected
 
 
-@pytest.mark.parametrize("address", ["nothing://bucket/folder", "s3://"])
+def test_a_place_knows_what_is_inside_however_it_is_written(tmp_path: Path) -> None:
+    outer = Place.of(f"file://{tmp_path}/a/../b")
+    assert outer.contains(Place.of(str(tmp_path / "b" / "c")))
+    assert not outer.contains(Place.of(str(tmp_path / "a")))
+
+
+def test_a_bucket_is_known_by_its_name() -> None:
+    outer, inner = "s3://bucket/a?region=us-east-1", "s3://bucket/a/out?region=us-east-1&allow_bucket_creation=true"
+    assert Place.of(outer).contains(Place.of(inner))
+    assert not Place.of(inner).contains(Place.of(outer))
+    assert not Place.of("/bucket").contains(Place.of(inner))
+
+
+def test_the_home_folder_has_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Place.of("~/large").root == str(tmp_path.resolve() / "large")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://KEY:SECRET@bucket/x@1?region=us-east-1&session=SECRET", "s3://bucket/x@1"),
+        ("s3://bucket/x@1?region=us-east-1", "s3://bucket/x@1"),
+        ("a?b:c@d", "a?b:c@d"),
+    ],
+)
+def test_addresses_are_shown_without_secrets(address: str, shown: str) -> None:
+    assert places._without_secrets(address) == shown
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nothing://KEY:SECRET@bucket/x?key=SECRET",
+        "s3://KEY:SEC/SECRET@bucket/x?region=us-east-1",
+        "s3://KEY:SECRET@bucket/x?nothing=SECRET",
+        "s3://KEY:SECRET@bucket/ x?region=SECRET",
+    ],
+)
+def test_refused_addresses_are_shown_without_secrets(address: str) -> None:
+    with pytest.raises(UpscalingError, match=r"^E_INPUT: '(nothing|s3)://bucket/ ?x' is neither") as caught:
+        Place.of(address)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["~nobody-of-this-name/x", "nothing://bucket/folder", "s3://"])
 def test_other_addresses_are_refused(address: str) -> None:
     with pytest.raises(UpscalingError, match=f"^E_INPUT: '{address}' is neither a folder nor a bucket"):
         Place.of(address)

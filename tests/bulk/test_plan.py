@@ -84,6 +84,23 @@ def test_files_that_are_no_pictures_are_counted_and_hidden_ones_are_not(places: 
     assert planned(places).other_files == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a.PNG", "a.jpg", "a.jpeg", "a.jfif", "a.webp", "a.avif", "a.tif", "a.tiff", "a.gif", "a.heic", "a.jxl", "a"],
+)
+def test_pictures_are_known_by_their_names(places: tuple[Path, Path], name: str) -> None:
+    (places[0] / name).touch()
+    assert todo(places) == [name]
+
+
+@pytest.mark.parametrize("name", ["a.xmp", "a.md5", "a.png.gz", "a.png.part", "a.mp4", "desktop.ini"])
+def test_other_files_are_known_by_their_names(places: tuple[Path, Path], name: str) -> None:
+    write(places[0], a_png=1)
+    (places[0] / name).touch()
+    assert todo(places) == ["a.png"]
+    assert planned(places).other_files == 1
+
+
 def test_done_pictures_are_skipped(places: tuple[Path, Path]) -> None:
     write(places[0], a_png=1, b_png=2)
     end(places)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
+import sys
 
 import pytest
 
-from upscaling.bulk.report import Report, duration
+from upscaling.bulk.report import Report, duration, say
 
 
 @pytest.mark.parametrize(
@@ -35,3 +36,17 @@ def test_progress_says_how_much_is_left(capsys: pytest.CaptureFixture[str]) -> N
     report.show()  # too early for another line
     (line,) = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"1 of 2 pictures, 0 failed, [\d.]+ per second, about 0 s left", line)
+
+
+def test_on_a_terminal_what_is_said_takes_the_place_of_the_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    Report(pictures=2, total_bytes=40).show()
+    say("the end")
+    assert re.fullmatch(r"\r0 of 2 pictures, .* per second\033\[K\r\033\[Kthe end\n", capsys.readouterr().err)
+
+
+def test_in_a_log_what_is_said_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say("the end")
+    assert capsys.readouterr().err == "the end\n"

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket import Bucket, bucket
+from bucket import bucket
 
 from upscaling.bulk import results
-from upscaling.bulk.arrow import arrow, filesystems, parquet
+from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.places import Place
 from upscaling.errors import UpscalingError
 
@@ -20,17 +20,6 @@ def write(place: Place, *rows: dict[str, Any]) -> None:
     for row in rows:
         parts.add(row)
     parts.close()
-
-
-def impatient(store: Bucket) -> Any:
-    """The file system of a bucket, without the seconds of new tries after an error of the server."""
-    return filesystems.S3FileSystem(
-        scheme="http",
-        endpoint_override=f"127.0.0.1:{store.port}",
-        region="us-east-1",
-        allow_bucket_creation=True,
-        retry_strategy=filesystems.AwsStandardS3RetryStrategy(max_attempts=1),
-    )
 
 
 def write_before_seeds_were_text(folder: Path, *rows: dict[str, Any]) -> None:
@@ -55,15 +44,66 @@ def test_the_last_row_of_a_picture_counts(tmp_path: Path) -> None:
     assert results.read(place, ["outcome"]).to_pydict() == {"outcome": ["done", "done"]}
 
 
-def test_older_rows_are_removed_from_the_parts_that_hold_them(tmp_path: Path) -> None:
+def rows_of(place: Place) -> list[list[str]]:
+    """The pictures of each part."""
+    return [parquet.read_table(place.open(name))["input"].to_pylist() for name in results.parts(place)]
+
+
+def test_small_parts_are_merged_without_older_rows(tmp_path: Path) -> None:
     place = Place.of(str(tmp_path))
     for names in ("ab", "c", "de", "bc"):
-        write(place, *({"input": name} for name in names))
-    unchanged = (tmp_path / results.parts(place)[2]).stat()
+        write(place, *({"input": name, "arguments": names} for name in names))
+    last = results.parts(place)[-1]
     results.tidy(place)
-    left = [parquet.read_table(tmp_path / name)["input"].to_pylist() for name in results.parts(place)]
-    assert left == [["a"], ["d", "e"], ["b", "c"]]
+    assert results.parts(place) == [last]
+    table = parquet.read_table(place.open(last))
+    assert table.schema == results.SCHEMA
+    assert dict(zip(*table.select(["input", "arguments"]).to_pydict().values(), strict=True)) == {
+        "a": "ab", "d": "de", "e": "de", "b": "bc", "c": "bc",
+    }  # fmt: skip
+
+
+def test_parts_that_are_large_and_have_no_older_rows_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_MOST_MERGED", 2)
+    place = Place.of(str(tmp_path))
+    for names in ("ab", "cd", "e", "f", "ag"):
+        write(place, *({"input": name} for name in names))
+    unchanged = (tmp_path / results.parts(place)[1]).stat()
+    results.tidy(place)
+    assert rows_of(place) == [["b"], ["c", "d"], ["e", "f"], ["a", "g"]]
     assert (tmp_path / results.parts(place)[1]).stat().st_ino == unchanged.st_ino
+
+
+def test_a_part_that_has_only_older_rows_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "_MOST_MERGED", 1)
+    place = Place.of(str(tmp_path))
+    for name in "aba":
+        write(place, {"input": name})
+    results.tidy(place)
+    assert rows_of(place) == [["b"], ["a"]]
+
+
+@pytest.mark.parametrize("removed", range(3))
+def test_no_row_is_lost_if_merging_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int) -> None:
+    place = Place.of(str(tmp_path))
+    for names in ("ab", "c", "bd", "e"):
+        write(place, *({"input": name, "output": names} for name in names))
+    left = iter(range(removed))
+
+    def remove(self: Place, path: str) -> None:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        (tmp_path / path).unlink()
+
+    expected = sorted(results.read(place, ["input", "output"]).to_pylist(), key=str)
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "remove", remove)
+        with pytest.raises(KeyboardInterrupt):
+            results.tidy(place)
+    assert len(results.parts(place)) == 4 - removed
+    assert sorted(results.read(place, ["input", "output"]).to_pylist(), key=str) == expected
+    results.tidy(place)
+    assert sorted(*rows_of(place)) == list("abcde")
 
 
 def test_a_table_without_rows_is_tidy(tmp_path: Path) -> None:
@@ -88,13 +128,13 @@ def test_rows_wait_while_their_bucket_refuses_them(
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with bucket() as store:
-        place = Place(impatient(store), "parts/out", "s3://parts/out")
-        place.filesystem.create_dir("parts")  # the buckets of moto are those of the whole process
+        place = Place.of(store.uri("parts"))
+        place.filesystem.create_dir("bucket")
         parts = results.Parts(place)
         store.failing.add(".parquet")
         parts.add({"input": "a"})
         parts.write_if_due()
-        assert "cannot be written to s3://parts/out" in caplog.text
+        assert "cannot be written to s3://bucket/parts" in caplog.text
         parts.add({"input": "b"})
         with pytest.raises(UpscalingError, match=r"^E_ENCODE: .* The table misses 2 pictures: run the job again"):
             parts.close()

@@ -43,7 +43,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("-i", "--input", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--model", default=".", metavar="FOLDER", help="the folder of the model, with run.py")
     parser.add_argument("--workers", type=int, metavar="N", help="at most this many; as many as fit if left out")
-    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs and threads of a worker")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of a worker, and its threads of torch")
     parser.add_argument("--gpus", type=float, metavar="N", help="GPUs of a worker; 1 if there are GPUs, else 0")
     parser.add_argument("--dry-run", action="store_true", help="only reads headers, and estimates the work")
     parser.add_argument("--only-failed", action="store_true", help="only what failed in an earlier run")
@@ -65,6 +65,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main(sys.argv[1:])
     sys.stderr.flush()
-    if code == _INTERRUPTED:
-        os._exit(code)  # what Ray does when Python ends may take another code: bulk/job.py says why
-    sys.exit(code)
+    os._exit(code)  # what Ray does when Python ends may take another code: bulk/job.py says why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -28,22 +29,27 @@ class Pool:
     first: int
     """How many there are at the beginning."""
     most: int
-    machines: int
-    """How many have room for one."""
     cpus: int
-    """Of each actor, as are the GPUs; also its threads."""
+    """Of each actor, as are the GPUs; also the threads that it computes with."""
     gpus: float
 
 
 def connect() -> None:
-    """Joins the cluster that this process was submitted to, or starts Ray on this machine."""
-    if _is_on_cluster():
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
-    else:
-        ray.init(
-            address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
-            logging_level=logging.ERROR, log_to_driver=False,
-        )  # fmt: skip
+    """Joins the cluster that this process was submitted to, or starts Ray on this machine.
+
+    From then on, SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+    """
+    try:
+        if _is_on_cluster():
+            ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            ray.init(
+                address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
+                logging_level=logging.ERROR, log_to_driver=False,
+            )  # fmt: skip
+    except SystemExit as end:  # what Ray makes of SIGTERM, from here on too
+        raise KeyboardInterrupt from end
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def disconnect() -> None:
@@ -56,27 +62,31 @@ def choose(most: int | None, cpus: int, gpus: float | None) -> Pool:
 
     Raises E_DEVICE if there is no room for one, unless most is given on a cluster: it may grow to make room.
     """
-    there: dict[str, float] = ray.cluster_resources()
-    gpus = float("GPU" in there) if gpus is None else gpus
-    room = _room(there, cpus, gpus)
+    resources: dict[str, float] = ray.cluster_resources()
+    gpus = float("GPU" in resources) if gpus is None else gpus
+    room = _room(resources, cpus, gpus)
     if room == 0 and (most is None or not _is_on_cluster()):
         raise UpscalingError(
             Code.DEVICE,
-            f"no worker with {cpus} CPUs and {gpus:g} GPUs fits: Ray has {there.get('CPU', 0.0):g} and"
-            f" {there.get('GPU', 0.0):g}. Take smaller --cpus and --gpus.",
+            f"no worker with {cpus} CPUs and {gpus:g} GPUs fits: Ray has {resources.get('CPU', 0.0):g} and"
+            f" {resources.get('GPU', 0.0):g}. Take smaller --cpus and --gpus.",
         )
     if most is None or not _is_on_cluster():  # which may grow
         most = min(room, most or room)
-    machines = sum(_room(node["Resources"], cpus, gpus) > 0 for node in ray.nodes() if node["Alive"])
-    return Pool(max(1, min(room, most)), most, max(1, machines), cpus, gpus)
+    return Pool(max(1, min(room, most)), most, cpus, gpus)
+
+
+def machines(pool: Pool) -> int:
+    """How many machines have room for an actor now, at least 1."""
+    return max(1, sum(_room(node["Resources"], pool.cpus, pool.gpus) > 0 for node in ray.nodes() if node["Alive"]))
 
 
 def _is_on_cluster() -> bool:
     return "RAY_ADDRESS" in os.environ  # which Ray gives to submitted jobs
 
 
-def _room(there: dict[str, float], cpus: int, gpus: float) -> int:
+def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:
     """How many actors fit into the resources of a machine or cluster."""
-    room = int(there.get("CPU", 0.0) // cpus)
+    room = int(resources.get("CPU", 0.0) // cpus)
     # A part of a GPU, such as 0.1, is no exact binary fraction.
-    return min(room, int(there.get("GPU", 0.0) / gpus + 1e-9)) if gpus else room
+    return min(room, int(resources.get("GPU", 0.0) / gpus + 1e-9)) if gpus else room

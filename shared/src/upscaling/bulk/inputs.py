@@ -28,7 +28,7 @@ class Inputs:
     values: dict[str, Any]
     """The other inputs by name, with the defaults of those that were left out."""
     files: frozenset[str]
-    """The names of inputs that are files: their values are URLs."""
+    """The names of inputs that are files: their values are data URLs."""
 
     @property
     def suffix(self) -> str:
@@ -51,9 +51,9 @@ class Inputs:
 
 
 def parse(folder: Path, pairs: Sequence[str]) -> Inputs:
-    """The inputs in NAME=VALUE pairs, for the model in a folder; @PATH is the content of a file.
+    """The inputs in NAME=VALUE pairs, for the model in a folder; those that are files are given as NAME=@PATH.
 
-    Raises E_INPUT for what openapi.json does not allow.
+    Raises E_INPUT for what openapi.json does not allow, and for files that cannot be read.
     """
     document = _contract(folder)
     schemas = document["components"]["schemas"]
@@ -70,7 +70,7 @@ def parse(folder: Path, pairs: Sequence[str]) -> Inputs:
             raise UpscalingError(
                 Code.INPUT, f"{shown(pair)} is not an input for all pictures: take NAME=VALUE of {', '.join(values)}."
             )
-        given[name] = _data_url(Path(text[1:])) if text.startswith("@") else _typed(declared[name], schemas, text)
+        given[name] = _content(name, text) if name in files else _typed(declared[name], schemas, text)
     _check(document, picture, given)
     return Inputs(picture, {**values, **given}, frozenset(files))
 
@@ -105,7 +105,11 @@ def _typed(declared: dict[str, Any], schemas: dict[str, Any], text: str) -> Any:
     return text
 
 
-def _data_url(path: Path) -> str:
+def _content(name: str, text: str) -> str:
+    """The data URL of a file, given as @PATH."""
+    if not text.startswith("@"):
+        raise UpscalingError(Code.INPUT, f"{name} is {shown(text)}, not a file: take {name}=@PATH.")
+    path = Path(text[1:])
     try:
         return f"data:application/octet-stream;base64,{base64.b64encode(path.read_bytes()).decode()}"
     except OSError as error:

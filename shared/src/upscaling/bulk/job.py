@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from upscaling.bulk.inputs import parse
 from upscaling.bulk.pauses import with_pauses
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
-from upscaling.bulk.report import Report, intention
+from upscaling.bulk.report import Report, intention, say
 from upscaling.bulk.worker import Worker
 from upscaling.errors import UpscalingError
 
@@ -33,10 +32,10 @@ def run(options: Namespace) -> bool:
     inputs = parse(folder, options.input)
     source, target = Place.of(options.source), Place.of(options.target)
     planned = plan(source, target, inputs, options.only_failed)
-    _say(intention(planned))
+    say(intention(planned))
     if options.dry_run:
         found = headers.estimate(source, planned.work)
-        _say(headers.text(found, target, inputs.arguments))
+        say(headers.text(found, target, inputs.arguments))
         return not (found.failed or planned.refused or planned.unnamed)
     done = planned.done
     if planned.work.num_rows:
@@ -45,7 +44,7 @@ def run(options: Namespace) -> bool:
         make = partial(Worker, str(folder), inputs, source, target, options.cpus)
         done += work_off(planned.work, make, target, inputs.arguments, options)
     results.tidy(target)
-    _say(f"Table: {target.address}/{results.FOLDER}")
+    say(f"Table: {target.address}/{results.FOLDER}")
     return done == planned.pictures
 
 
@@ -59,7 +58,7 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
     engine.connect()
     with ExitStack() as ending:
         ending.push(_disconnect)
-        ending.callback(lambda: _say(report.summary()))
+        ending.callback(lambda: say(report.summary()))
         ending.push(partial(_close, parts))
         rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
         for row in with_pauses(rows, _PAUSE):
@@ -78,17 +77,13 @@ def _close(parts: results.Parts, kind: type[BaseException] | None, error: object
     except UpscalingError as failed:
         if kind is not KeyboardInterrupt:
             raise
-        _say(str(failed))
+        say(str(failed))
 
 
 def _disconnect(kind: type[BaseException] | None, error: object, trace: object) -> None:
-    """Ends Ray, but after Ctrl-C: it does so itself when this process ends.
+    """Ends Ray, but after Ctrl-C and errors: it does so itself when this process ends.
 
-    Threads still wait for rows then. If Ray is shut down under them, it may end this process with a code of its own.
+    Threads may still wait for rows then. If Ray is shut down under them, it may end the process with a code of its own.
     """
-    if kind is not KeyboardInterrupt:
+    if kind is None:
         engine.disconnect()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from upscaling.bulk.engine import Pool, errors, ray
+from upscaling.bulk.engine import Pool, errors, machines, ray
 from upscaling.bulk.worker import Worker, failure
 from upscaling.errors import Code, UpscalingError
 
@@ -18,6 +18,11 @@ _KILLED = UpscalingError(
     "the worker was killed twice at this picture, most likely because memory ran out."
     " Take a smaller tile_size, or give workers more memory.",
 )
+KILLED_LOADING = UpscalingError(
+    Code.MEMORY, "workers are killed while they load, most likely because memory runs out. Take fewer --workers."
+)
+LOADS = 3
+"""How many times in a row an actor may be killed while it loads."""
 _LOST = UpscalingError(Code.DEVICE, "the worker's machine was lost at this picture. Run the job again.")
 _NODE_DIED = "its node has died"  # in the text of an actor's error: Ray has no field for it
 _AT_ONCE = 1000  # pictures that are turned into rows
@@ -29,6 +34,7 @@ def process(work: Any, ended: Any, rows: int, make: Callable[[], Worker], pool: 
     Workers had blocks of so many rows, and took the pictures in their order. The first one that is missing of a block
     may have killed its worker, so only one worker on each machine takes it now. If that is killed too, its code is
     E_MEMORY, or E_DEVICE if the machine was lost. The others of the block have not been begun.
+    Raises E_MEMORY if workers are killed again and again while they load.
     """
     left = np.flatnonzero(~ended)
     begun = np.unique(left // rows, return_index=True)[1]
@@ -39,7 +45,7 @@ def process(work: Any, ended: Any, rows: int, make: Callable[[], Worker], pool: 
         else:
             yield row
     again = chain(_pictures(work.take(left[begun])), killers)
-    for picture, row in _each(again, min(pool.machines, pool.most), make, pool):
+    for picture, row in _each(again, min(machines(pool), pool.most), make, pool):
         if isinstance(row, Exception):
             reason = _LOST if _NODE_DIED in str(row) else _KILLED
             yield {**picture, **failure(reason), "ended": datetime.now(UTC)}
@@ -52,22 +58,25 @@ def _pictures(work: Any) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
+class _Actor(NamedTuple):
+    """An actor, and what is there when it has loaded."""
+
+    worker: Any
+    loaded: Any
+
+
 def _each(
     pictures: Iterable[dict[str, Any]], most: int, make: Callable[[], Worker], pool: Pool
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any] | Exception]]:
-    """Every picture with its row, or with the error that ended its worker, by up to `most` actors.
-
-    Raises what has ended an actor that was loading.
-    """
+    """Every picture with its row, or with the error that ended its worker, by up to `most` actors."""
     waiting = iter(pictures)
-    # On as many machines as there are, so that those which may need much memory are apart.
-    start = ray.remote(_Alone).options(num_cpus=pool.cpus, num_gpus=pool.gpus, scheduling_strategy="SPREAD")
-    idle: list[Any] = []
-    busy: dict[Any, tuple[Any, dict[str, Any]]] = {}
+    idle: list[_Actor] = []
+    busy: dict[Any, tuple[_Actor, dict[str, Any]]] = {}
+    killed_loading = 0
     while True:
         for picture in islice(waiting, most - len(busy)):
-            actor = idle.pop() if idle else start.remote(make)
-            busy[actor.process.remote(picture)] = (actor, picture)
+            actor = idle.pop() if idle else _started(make, pool)
+            busy[actor.worker.process.remote(picture)] = (actor, picture)
         if not busy:
             return
         if len(busy) < most:
@@ -77,13 +86,37 @@ def _each(
         try:
             row = ray.get(done)
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
-            if getattr(error, "actor_init_failed", False):
-                raise
-            yield picture, error
+            if _has_loaded(actor):
+                killed_loading = 0
+                yield picture, error
+            else:
+                killed_loading += 1
+                if killed_loading == LOADS * most:
+                    raise KILLED_LOADING from error
+                waiting = chain([picture], waiting)
         else:
+            killed_loading = 0
             idle.append(actor)
             yield picture, row
         del actor
+
+
+def _started(make: Callable[[], Worker], pool: Pool) -> _Actor:
+    # On as many machines as there are, so that those which may need much memory are apart.
+    start = ray.remote(_Alone).options(num_cpus=pool.cpus, num_gpus=pool.gpus, scheduling_strategy="SPREAD")
+    worker = start.remote(make)
+    return _Actor(worker, worker.__ray_ready__.remote())
+
+
+def _has_loaded(actor: _Actor) -> bool:
+    """Whether an actor that was killed had loaded before; raises what has ended it while it loaded."""
+    try:
+        ray.get(actor.loaded)
+    except (errors.RayActorError, errors.OutOfMemoryError) as error:
+        if getattr(error, "actor_init_failed", False):
+            raise
+        return False
+    return True
 
 
 class _Alone:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from upscaling.values import shown
 _PART = 1 << 18  # bytes that are read at a time
 _OBJECT_STORES = {"s3", "gcs", "abfs"}  # a file appears there when its upload is completed
 _UNFINISHED = ".unfinished"
+_PASSWORD = re.compile("^[^@]*:[^@]*@")  # with the user, and with / if one was not encoded
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,32 @@ class Place:
     """A file system of pyarrow, which workers receive too."""
     root: str
     address: str
-    """As the user wrote it, without options, which can hold secrets."""
+    """As the user wrote it, without a password and options."""
 
     @classmethod
     def of(cls, address: str) -> Place:
         """The place at a path, or at a URI such as s3://bucket/folder; raises E_INPUT if it is not valid."""
+        public = _without_secrets(address)
         try:
             if "://" in address:
                 filesystem, root = filesystems.FileSystem.from_uri(address)
             else:
-                filesystem, root = filesystems.LocalFileSystem(), str(Path(address).resolve())
+                filesystem, root = filesystems.LocalFileSystem(), str(Path(address).expanduser())
             if not root.strip("/"):
                 raise ValueError("it names no folder or bucket")
-        except (ValueError, OSError) as error:
-            raise UpscalingError(
-                Code.INPUT, f"{shown(address)} is neither a folder nor a bucket ({_reason(error)})."
-            ) from error
-        return cls(filesystem, root.rstrip("/"), address.partition("?")[0])
+        except (ValueError, OSError, RuntimeError) as error:  # the last if a user has no home
+            reason = _reason(str(error).replace(address, public))
+            raise UpscalingError(Code.INPUT, f"{shown(public)} is neither a folder nor a bucket ({reason}).") from error
+        if filesystem.type_name == "local":
+            root = str(Path(root).resolve())
+        return cls(filesystem, root.rstrip("/"), public)
 
     def contains(self, other: Place) -> bool:
-        """Whether the other place is this one, or inside it."""
-        return self.filesystem.equals(other.filesystem) and f"{other.root}/".startswith(f"{self.root}/")
+        """Whether the other place is this one, or inside it.
+
+        A bucket is known by its name: file systems that differ in their options can lead to the same one.
+        """
+        return self.filesystem.type_name == other.filesystem.type_name and f"{other.root}/".startswith(f"{self.root}/")
 
     def files(self, folder: str = "") -> Any:
         """The files in a folder and all folders in it: a table of path, bytes and modified (nanoseconds since 1970).
@@ -156,5 +163,10 @@ def is_unfinished(path: str) -> bool:
     return path.endswith(_UNFINISHED) and path.rpartition("/")[2].startswith(".")
 
 
-def _reason(error: Exception) -> str:
+def _without_secrets(address: str) -> str:
+    scheme, found, rest = address.partition("://")
+    return scheme + found + _PASSWORD.sub("", rest.partition("?")[0]) if found else address
+
+
+def _reason(error: object) -> str:
     return str(error).split("Detail:")[0].strip().rstrip(".")[:200]

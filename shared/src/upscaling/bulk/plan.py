@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from mimetypes import MimeTypes
+from pathlib import PurePosixPath
 from typing import Any
 
 from upscaling.bulk import results
@@ -14,7 +15,7 @@ from upscaling.bulk.places import Place, is_unfinished
 from upscaling.errors import Code, UpscalingError
 from upscaling.values import shown
 
-_SYSTEM_FILES = {"Thumbs.db", "desktop.ini"}
+_PICTURES = {".jfif", ".jxl"}  # beside those that Python knows
 _COLUMNS = ("input", "input_bytes", "input_modified", "output", "output_bytes", "outcome", "code", "arguments")
 
 
@@ -53,12 +54,12 @@ def plan(source: Place, target: Place, inputs: Inputs, only_failed: bool) -> Pla
     if not pictures.num_rows and not unnamed:
         raise UpscalingError(Code.INPUT, f"there are no pictures in {source.address}. Check its name.")
     table = results.read(target, _COLUMNS)
+    table = table.filter(_equal(table, "arguments", inputs.arguments)).drop_columns("arguments")
     files = target.files()
-    done, refused = _finished(pictures, table, files, inputs.arguments)
+    done, refused = _finished(pictures, table, files)
     todo = pictures.filter(compute.invert(_is_in(pictures["input"], arrow.concat_arrays([done, refused]))))
     if only_failed:
-        same = table.filter(_equal(table, "arguments", inputs.arguments))
-        todo = todo.filter(_is_in(todo["input"], same.filter(_equal(same, "outcome", "failed"))["input"]))
+        todo = todo.filter(_is_in(todo["input"], table.filter(_equal(table, "outcome", "failed"))["input"]))
     return Plan(
         work=todo.sort_by([("input_bytes", "descending"), ("input", "ascending")]),
         pictures=pictures.num_rows + len(unnamed),
@@ -91,9 +92,10 @@ def _is_hidden(path: str) -> bool:
 
 
 def _is_picture(path: str, types: MimeTypes) -> bool:
-    """Whether a file can be a picture by its name; its content decides later."""
-    kind, _ = types.guess_type(path)
-    return path.rpartition("/")[2] not in _SYSTEM_FILES and (kind is None or kind.startswith("image/"))
+    """Whether a file can be a picture by its name, also one of a format that is refused; its content decides later."""
+    kind, encoding = types.guess_type(path, strict=False)  # without strict, it knows .webp
+    ending = PurePosixPath(path).suffix.lower()
+    return not encoding and (not ending or ending in _PICTURES or (kind or "").startswith("image/"))
 
 
 def _outputs(paths: list[str], suffix: str) -> list[str]:
@@ -108,12 +110,11 @@ def _outputs(paths: list[str], suffix: str) -> list[str]:
     return outputs
 
 
-def _finished(pictures: Any, table: Any, files: Any, arguments: str) -> tuple[Any, Any]:
+def _finished(pictures: Any, table: Any, files: Any) -> tuple[Any, Any]:
     """The pictures, by their paths, whose results are there, and those that failed by their own fault."""
     known = pictures.join(table, ["input", "input_bytes", "input_modified", "output"], join_type="inner")
-    known = known.filter(_equal(known, "arguments", arguments))
-    there = arrow.table({"output": files["path"], "output_bytes": files["bytes"]})
-    done = known.filter(_equal(known, "outcome", "done")).join(there, ["output", "output_bytes"], join_type="inner")
+    outputs = arrow.table({"output": files["path"], "output_bytes": files["bytes"]})
+    done = known.filter(_equal(known, "outcome", "done")).join(outputs, ["output", "output_bytes"], join_type="inner")
     refused = known.filter(_is_in(known["code"], arrow.array(list(map(str, results.CALLERS_CODES)))))
     return compute.unique(done["input"]), compute.unique(refused["input"])
 

@@ -3,8 +3,9 @@
 Ray Data passes on results by blocks of pictures, and a killed worker takes its blocks with it. So every row leaves its
 worker by a queue as soon as its picture has ended, and what Ray Data passes on is empty. Nor does Ray Data know a
 picture that kills its worker: it would try it again for ever, or give up the job. So tasks are not tried again there,
-and `missing` does the pictures that have no row at the end. Ray Data removes the options for this, max_restarts and
-max_task_retries, in Ray 2.64: the pin stays below until it has others.
+and `missing` does the pictures that have no row at the end. A worker that is killed while it loads is started again by
+Ray, for ever: workers say by the queue when they load, and the job ends if none gets through. Ray Data removes the
+options for this, max_restarts and max_task_retries, in Ray 2.64: the pin stays below until it has others.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from queue import Empty
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,7 +43,7 @@ def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[
     """Yields the rows of results for a table of `Plan.work`, as pictures end.
 
     make loads a worker in an actor. A picture whose worker was killed is processed once more, by a worker of its own;
-    if that is killed too, it fails. Raises UpscalingError if a worker cannot load.
+    if that is killed too, it fails. Raises UpscalingError if a worker cannot load, or if all are killed while loading.
     """
     work = work.append_column("number", arrow.array(np.arange(work.num_rows)))
     rows = -(-work.num_rows // _MOST_BLOCKS)
@@ -64,21 +66,30 @@ def _reason(error: Exception) -> UpscalingError | None:
         code, message = coded[-1]
         return UpscalingError(Code(code), message.strip())
     if isinstance(error, errors.OutOfMemoryError):
-        return UpscalingError(
-            Code.MEMORY, f"workers are killed while they load, because memory runs out ({error}). Take fewer --workers."
-        )
+        return missing.KILLED_LOADING
     return None
+
+
+class _Load(NamedTuple):
+    """What a worker says when it begins to load, and when it has loaded."""
+
+    actor: str
+    """Its id, which it keeps when Ray starts it again."""
+    has_ended: bool
 
 
 class _Mapper:
     """A worker as Ray Data calls it: with a block of pictures, whose rows it puts into a queue."""
 
-    def __init__(self, make: Callable[[], Worker], ended: Any) -> None:
-        self._worker, self._ended = make(), ended
+    def __init__(self, make: Callable[[], Worker], said: Any) -> None:
+        actor: str = ray.get_runtime_context().get_actor_id()
+        said.put(_Load(actor, has_ended=False))
+        self._worker, self._said = make(), said
+        said.put(_Load(actor, has_ended=True))
 
     def __call__(self, batch: Any) -> Any:
         for picture in batch.to_pylist():
-            self._ended.put(self._worker.process(picture))
+            self._said.put(self._worker.process(picture))
         return batch.slice(0, 0)
 
 
@@ -90,11 +101,11 @@ def _spread(work: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Ite
     context.max_errored_blocks = -1  # those of killed workers
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore", RayDeprecationWarning)  # the options that the docstring of this module is about
-    ended = _queue()
+    queue = _queue()
     blocks = [work.slice(at, rows).combine_chunks() for at in range(0, work.num_rows, rows)]
     dataset = from_blocks(blocks).map_batches(
         _Mapper,
-        fn_constructor_args=(make, ended),
+        fn_constructor_args=(make, queue),
         batch_size=None,  # a block
         batch_format="pyarrow",
         compute=ray_data.ActorPoolStrategy(min_size=1, initial_size=pool.first, max_size=pool.most),
@@ -103,9 +114,24 @@ def _spread(work: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Ite
         max_restarts=-1,
         max_task_retries=0,
     )
+    loads = Counter[str]()
     for _ in with_pauses(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0), _PAUSE):
-        yield from _taken(ended)
-    yield from _taken(ended)
+        yield from _rows(queue, loads)
+    yield from _rows(queue, loads)
+
+
+def _rows(queue: Any, loads: Counter[str]) -> Iterator[dict[str, Any]]:
+    """The rows that are in a queue now; counts how many times each actor has begun to load since it last had loaded.
+
+    Raises E_MEMORY if every actor is killed again and again while it loads.
+    """
+    for said in _taken(queue):
+        if isinstance(said, _Load):
+            loads[said.actor] = 0 if said.has_ended else loads[said.actor] + 1
+        else:
+            yield said
+    if loads and min(loads.values()) > missing.LOADS:
+        raise missing.KILLED_LOADING
 
 
 def _queue() -> Any:
@@ -115,7 +141,7 @@ def _queue() -> Any:
     return Queue(actor_options=options)
 
 
-def _taken(queue: Any) -> list[dict[str, Any]]:
+def _taken(queue: Any) -> list[dict[str, Any] | _Load]:
     """All that is in a queue now."""
     try:
         return queue.get_nowait_batch(queue.size())

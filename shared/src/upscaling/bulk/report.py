@@ -73,6 +73,11 @@ class Report:
         return f"{line}, about {duration(passed * (self.total_bytes / self.bytes_done - 1))} left"
 
 
+def say(text: str) -> None:
+    """Writes a line; on a terminal, in place of the line of progress."""
+    sys.stderr.write(f"\r\033[K{text}\n" if sys.stderr.isatty() else f"{text}\n")
+
+
 def intention(plan: Plan) -> str:
     """What a run is going to do, and what it skips."""
     text = f"{plan.work.num_rows} of {plan.pictures} pictures to do; skipped: {plan.done} done"
