@@ -49,8 +49,8 @@ def _weights(source: int, target: int, device: torch.device) -> list[tuple[int, 
     blocks: list[tuple[int, int, torch.Tensor]] = []
     for begin in range(0, target, _ROWS):
         block = slice(begin, begin + _ROWS)
-        first = int(firsts[block][0])
-        seen = np.arange(first, ends[block][-1])
+        first, end = int(firsts[block][0]), int(ends[block][-1])
+        seen = np.arange(first, end)
         places = (seen - centres[block, None] + 0.5) / stretch
         inside = (seen >= firsts[block, None]) & (seen < ends[block, None]) & (np.abs(places) < _REACH)
         weights = np.where(inside, np.sinc(places) * np.sinc(places / _REACH), 0.0)
