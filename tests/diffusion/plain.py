@@ -123,7 +123,7 @@ def crop(region: Region, uniform: bool) -> tuple[Corners, tuple[int, int]]:
 
 
 def resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Columns first: some versions of Pillow begin with the rows of some pictures."""
+    """The width first; Pillow 13 begins with the height of some pictures."""
     return picture.resize((size[0], picture.height), LANCZOS).resize(size, LANCZOS)
 
 
