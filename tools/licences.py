@@ -53,15 +53,16 @@ def _packages(root: Path) -> Iterator[str]:
                 user = path.parent.name if path in everywhere else "bulk jobs"
                 found.setdefault((name, version), {})[user] = None
     for (name, version), users in sorted(found.items()):
-        licence = licence_of(_metadata(name, root))
+        licence = licence_of(_metadata(name, version, root))
         named = "all" if len(users) == len(everywhere) else ", ".join(users)
         yield f"| {name} | {version} | {licence} | {named} |"
 
 
-def _metadata(name: str, root: Path) -> Message:
+def _metadata(name: str, version: str, root: Path) -> Message:
     for distribution in Distribution.discover(name=name, path=[*sys.path, str(root / _CLUSTER)]):
-        return distribution.metadata  # pyright: ignore[reportReturnType]  it is a Message
-    raise PackageNotFoundError(name)
+        if distribution.version == version:
+            return distribution.metadata  # pyright: ignore[reportReturnType]  it is a Message
+    raise PackageNotFoundError(f"{name} {version}")
 
 
 def licence_of(metadata: Message) -> str:

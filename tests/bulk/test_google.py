@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -17,6 +18,7 @@ from upscaling.bulk import results
 from upscaling.bulk.places import Place
 from upscaling.errors import UpscalingError
 
+_START_SECONDS = 60
 SERVER = """
 import threading
 from gcp_storage_emulator.server import create_server
@@ -30,7 +32,11 @@ with create_server("127.0.0.1", 0, in_memory=True, default_bucket="bucket") as s
 def port() -> Iterator[int]:
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        yield int(server.stdout.readline())
+        limit = Timer(_START_SECONDS, server.kill)
+        limit.start()
+        port = server.stdout.readline()
+        limit.cancel()
+        yield int(port)
         server.kill()
 
 

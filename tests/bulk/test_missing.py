@@ -153,9 +153,13 @@ def test_a_worker_that_is_killed_while_it_loads_costs_its_picture_nothing(
     assert ray.tries == [9, 10, 11]
 
 
-def test_workers_that_are_always_killed_while_they_load_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("left", "kills"), [(12, 3 * missing.LOADS), (1, missing.LOADS)])
+def test_workers_that_are_always_killed_while_they_load_end_the_job(
+    monkeypatch: pytest.MonkeyPatch, left: int, kills: int
+) -> None:
+    ended = list(range(12 - left))
     with pytest.raises(UpscalingError, match=r"^E_MEMORY: workers are killed while they load"):
-        processed(monkeypatch, [], 1, lambda number, tries: None, loads=[OF_SYSTEM] * missing.LOADS)
+        processed(monkeypatch, ended, 1, lambda number, tries: None, machines=3, loads=[OF_SYSTEM] * kills)
 
 
 def test_a_worker_that_cannot_load_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,13 @@ def test_a_bucket_is_known_by_its_name() -> None:
     assert not Place.of("/bucket").contains(Place.of(inner))
 
 
+def test_buckets_of_one_name_on_two_servers_are_two() -> None:
+    one, other = (f"s3://bucket/a?region=us-east-1&endpoint_override=127.0.0.1:{port}" for port in (1, 2))
+    assert Place.of(one).contains(Place.of(one))
+    assert not Place.of(one).contains(Place.of(other))
+    assert not Place.of(one).contains(Place.of("s3://bucket/a?region=us-east-1"))
+
+
 def test_the_home_folder_has_its_short_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert Place.of("~/large").root == str(tmp_path.resolve() / "large")
@@ -97,6 +104,8 @@ def test_the_home_folder_has_its_short_name(tmp_path: Path, monkeypatch: pytest.
     [
         ("s3://KEY:SECRET@bucket/x@1?region=us-east-1&session=SECRET", "s3://bucket/x@1"),
         ("s3://bucket/x@1?region=us-east-1", "s3://bucket/x@1"),
+        ("s3://KEY:SE@CRET@bucket/x@1", "s3://bucket/x@1"),
+        ("s3://bucket/a:b@c/x", "s3://bucket/a:b@c/x"),
         ("a?b:c@d", "a?b:c@d"),
     ],
 )

@@ -86,7 +86,21 @@ def test_files_that_are_no_pictures_are_counted_and_hidden_ones_are_not(places: 
 
 @pytest.mark.parametrize(
     "name",
-    ["a.PNG", "a.jpg", "a.jpeg", "a.jfif", "a.webp", "a.avif", "a.tif", "a.tiff", "a.gif", "a.heic", "a.jxl", "a"],
+    [
+        "a.PNG",
+        "a.jpg",
+        "a.jpeg",
+        "a.jfif",
+        "a.webp",
+        "a.avif",
+        "a.tif",
+        "a.tiff",
+        "a.gif",
+        "a.heic",
+        "a.jxl",
+        "a",
+        "12.03.2024",
+    ],
 )
 def test_pictures_are_known_by_their_names(places: tuple[Path, Path], name: str) -> None:
     (places[0] / name).touch()

@@ -66,12 +66,13 @@ def test_small_parts_are_merged_without_older_rows(tmp_path: Path) -> None:
 def test_parts_that_are_large_and_have_no_older_rows_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(results, "_MOST_MERGED", 2)
     place = Place.of(str(tmp_path))
-    for names in ("ab", "cd", "e", "f", "ag"):
+    for names in ("hij", "ab", "cd", "e", "f", "ag"):
         write(place, *({"input": name} for name in names))
-    unchanged = (tmp_path / results.parts(place)[1]).stat()
+    unchanged = [(tmp_path / part).stat().st_ino for part in results.parts(place)]
     results.tidy(place)
-    assert rows_of(place) == [["b"], ["c", "d"], ["e", "f"], ["a", "g"]]
-    assert (tmp_path / results.parts(place)[1]).stat().st_ino == unchanged.st_ino
+    assert rows_of(place) == [["h", "i", "j"], ["b"], ["c", "d"], ["e", "f"], ["a", "g"]]
+    for number in (0, 2):
+        assert (tmp_path / results.parts(place)[number]).stat().st_ino == unchanged[number]
 
 
 def test_a_part_that_has_only_older_rows_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

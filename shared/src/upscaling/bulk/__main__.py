@@ -43,7 +43,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("-i", "--input", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--model", default=".", metavar="FOLDER", help="the folder of the model, with run.py")
     parser.add_argument("--workers", type=int, metavar="N", help="at most this many; as many as fit if left out")
-    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of a worker, and its threads of torch")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N", help="CPUs of a worker, and threads of its network")
     parser.add_argument("--gpus", type=float, metavar="N", help="GPUs of a worker; 1 if there are GPUs, else 0")
     parser.add_argument("--dry-run", action="store_true", help="only reads headers, and estimates the work")
     parser.add_argument("--only-failed", action="store_true", help="only what failed in an earlier run")

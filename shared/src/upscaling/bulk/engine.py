@@ -47,9 +47,9 @@ def connect() -> None:
                 address="local", include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES,
                 logging_level=logging.ERROR, log_to_driver=False,
             )  # fmt: skip
-    except SystemExit as end:  # what Ray makes of SIGTERM, from here on too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except SystemExit as end:  # what Ray makes of SIGTERM
         raise KeyboardInterrupt from end
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def disconnect() -> None:

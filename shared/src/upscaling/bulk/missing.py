@@ -18,14 +18,18 @@ _KILLED = UpscalingError(
     "the worker was killed twice at this picture, most likely because memory ran out."
     " Take a smaller tile_size, or give workers more memory.",
 )
-KILLED_LOADING = UpscalingError(
-    Code.MEMORY, "workers are killed while they load, most likely because memory runs out. Take fewer --workers."
-)
 LOADS = 3
 """How many times in a row an actor may be killed while it loads."""
 _LOST = UpscalingError(Code.DEVICE, "the worker's machine was lost at this picture. Run the job again.")
 _NODE_DIED = "its node has died"  # in the text of an actor's error: Ray has no field for it
 _AT_ONCE = 1000  # pictures that are turned into rows
+
+
+def killed_loading() -> UpscalingError:
+    """What ends a job whose workers are all killed before they have loaded."""
+    return UpscalingError(
+        Code.MEMORY, "workers are killed while they load, most likely because memory runs out. Take fewer --workers."
+    )
 
 
 def process(work: Any, ended: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[str, Any]]:
@@ -72,7 +76,7 @@ def _each(
     waiting = iter(pictures)
     idle: list[_Actor] = []
     busy: dict[Any, tuple[_Actor, dict[str, Any]]] = {}
-    killed_loading = 0
+    kills = 0  # of actors that were loading, since one has loaded
     while True:
         for picture in islice(waiting, most - len(busy)):
             actor = idle.pop() if idle else _started(make, pool)
@@ -87,15 +91,15 @@ def _each(
             row = ray.get(done)
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
             if _has_loaded(actor):
-                killed_loading = 0
+                kills = 0
                 yield picture, error
             else:
-                killed_loading += 1
-                if killed_loading == LOADS * most:
-                    raise KILLED_LOADING from error
+                kills += 1
+                if kills >= LOADS * (len(busy) + 1):
+                    raise killed_loading() from error
                 waiting = chain([picture], waiting)
         else:
-            killed_loading = 0
+            kills = 0
             idle.append(actor)
             yield picture, row
         del actor

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from upscaling.bulk.arrow import arrow, filesystems
 from upscaling.errors import Code, UpscalingError
@@ -15,7 +16,7 @@ from upscaling.values import shown
 _PART = 1 << 18  # bytes that are read at a time
 _OBJECT_STORES = {"s3", "gcs", "abfs"}  # a file appears there when its upload is completed
 _UNFINISHED = ".unfinished"
-_PASSWORD = re.compile("^[^@]*:[^@]*@")  # with the user, and with / if one was not encoded
+_PASSWORD = re.compile("^[^/@]*:([^/]*@|[^@]*@)")  # with the user, and with @ or / if one was not encoded
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Place:
     root: str
     address: str
     """As the user wrote it, without a password and options."""
+    server: str = ""
+    """What the address says of where a bucket is: two of one name on two servers are not the same."""
 
     @classmethod
     def of(cls, address: str) -> Place:
@@ -43,15 +46,13 @@ class Place:
             reason = _reason(str(error).replace(address, public))
             raise UpscalingError(Code.INPUT, f"{shown(public)} is neither a folder nor a bucket ({reason}).") from error
         if filesystem.type_name == "local":
-            root = str(Path(root).resolve())
-        return cls(filesystem, root.rstrip("/"), public)
+            return cls(filesystem, str(Path(root).resolve()).rstrip("/"), public)
+        return cls(filesystem, root.rstrip("/"), public, _server(address))
 
     def contains(self, other: Place) -> bool:
-        """Whether the other place is this one, or inside it.
-
-        A bucket is known by its name: file systems that differ in their options can lead to the same one.
-        """
-        return self.filesystem.type_name == other.filesystem.type_name and f"{other.root}/".startswith(f"{self.root}/")
+        """Whether the other place is this one, or inside it; options other than the server do not matter."""
+        ours, theirs = ((place.filesystem.type_name, place.server) for place in (self, other))
+        return ours == theirs and f"{other.root}/".startswith(f"{self.root}/")
 
     def files(self, folder: str = "") -> Any:
         """The files in a folder and all folders in it: a table of path, bytes and modified (nanoseconds since 1970).
@@ -161,6 +162,12 @@ class Place:
 def is_unfinished(path: str) -> bool:
     """Whether a file is what a killed worker has left of a write."""
     return path.endswith(_UNFINISHED) and path.rpartition("/")[2].startswith(".")
+
+
+def _server(address: str) -> str:
+    """The host of an address, which is a bucket or an account, and the server that its options name."""
+    parts = urlsplit(address)
+    return " ".join([parts.hostname or "", *parse_qs(parts.query).get("endpoint_override", [])])
 
 
 def _without_secrets(address: str) -> str:

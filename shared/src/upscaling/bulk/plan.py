@@ -95,7 +95,8 @@ def _is_picture(path: str, types: MimeTypes) -> bool:
     """Whether a file can be a picture by its name, also one of a format that is refused; its content decides later."""
     kind, encoding = types.guess_type(path, strict=False)  # without strict, it knows .webp
     ending = PurePosixPath(path).suffix.lower()
-    return not encoding and (not ending or ending in _PICTURES or (kind or "").startswith("image/"))
+    is_number = not ending.strip(".0123456789")  # also of no ending at all
+    return not encoding and (is_number or ending in _PICTURES or (kind or "").startswith("image/"))
 
 
 def _outputs(paths: list[str], suffix: str) -> list[str]:

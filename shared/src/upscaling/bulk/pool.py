@@ -66,7 +66,7 @@ def _reason(error: Exception) -> UpscalingError | None:
         code, message = coded[-1]
         return UpscalingError(Code(code), message.strip())
     if isinstance(error, errors.OutOfMemoryError):
-        return missing.KILLED_LOADING
+        return missing.killed_loading()
     return None
 
 
@@ -116,22 +116,22 @@ def _spread(work: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Ite
     )
     loads = Counter[str]()
     for _ in with_pauses(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0), _PAUSE):
-        yield from _rows(queue, loads)
-    yield from _rows(queue, loads)
+        yield from _rows(queue, loads, pool.first)
+    yield from _rows(queue, loads, pool.first)
 
 
-def _rows(queue: Any, loads: Counter[str]) -> Iterator[dict[str, Any]]:
+def _rows(queue: Any, loads: Counter[str], first: int) -> Iterator[dict[str, Any]]:
     """The rows that are in a queue now; counts how many times each actor has begun to load since it last had loaded.
 
-    Raises E_MEMORY if every actor is killed again and again while it loads.
+    Raises E_MEMORY if every actor, of at least the first ones, is killed again and again while it loads.
     """
     for said in _taken(queue):
         if isinstance(said, _Load):
             loads[said.actor] = 0 if said.has_ended else loads[said.actor] + 1
         else:
             yield said
-    if loads and min(loads.values()) > missing.LOADS:
-        raise missing.KILLED_LOADING
+    if len(loads) >= first and min(loads.values()) > missing.LOADS:
+        raise missing.killed_loading()
 
 
 def _queue() -> Any:

@@ -56,9 +56,9 @@ SCHEMA = arrow.schema({
     "arguments": _TEXT,
     "ended": arrow.timestamp("us", "UTC"),
 })  # fmt: skip
-_REPEATED = "arguments"  # hundreds of bytes, which nearly all rows have in common
+_ARGUMENTS = "arguments"  # hundreds of bytes, which nearly all rows have in common
 _READ = SCHEMA.set(
-    SCHEMA.get_field_index(_REPEATED), arrow.field(_REPEATED, arrow.dictionary(arrow.int32(), arrow.string()))
+    SCHEMA.get_field_index(_ARGUMENTS), arrow.field(_ARGUMENTS, arrow.dictionary(arrow.int32(), arrow.string()))
 )
 
 
@@ -135,11 +135,11 @@ def tidy(place: Place) -> None:
     for name, length in zip(names, map(len, inputs), strict=True):
         kept = is_last.slice(at, length)
         at += length
-        if rows + kept.true_count > _MOST_MERGED:
+        if group and rows + length > _MOST_MERGED:
             _merge(place, group)
             group, rows = [], 0
         group.append((name, kept))
-        rows += kept.true_count
+        rows += length
     if group:
         _merge(place, group)
 
@@ -153,10 +153,10 @@ def _merge(place: Place, group: list[tuple[str, Any]]) -> None:
     *others, last = names
     if not others and group[0][1].false_count == 0 and _schema(place, last) == SCHEMA:
         return
-    tables = zip(_each(place, names, SCHEMA.names), group, strict=True)
-    merged = arrow.concat_tables([table.filter(kept) for table, (_, kept) in tables]).cast(SCHEMA)
-    if merged.num_rows:
-        _put(place, last, merged)
+    needed = [(name, kept) for name, kept in group if kept.true_count]
+    if needed:
+        tables = zip(_each(place, [name for name, _ in needed], SCHEMA.names), needed, strict=True)
+        _put(place, last, arrow.concat_tables([table.filter(kept) for table, (_, kept) in tables]).cast(SCHEMA))
     else:
         others = names
     with ThreadPoolExecutor(_THREADS) as threads:
@@ -169,7 +169,7 @@ def _is_last(inputs: Any) -> Any:
     numbers = [chunk.indices.to_numpy() for chunk in inputs.dictionary_encode().chunks]
     pictures = np.concatenate([np.empty(0, np.int32), *numbers])
     last_at = np.zeros(len(pictures), np.int64)
-    last_at[pictures] = np.arange(len(pictures))  # the last one stays
+    np.maximum.at(last_at, pictures, np.arange(len(pictures)))
     last = np.zeros(len(pictures), bool)
     last[last_at[pictures]] = True
     return arrow.array(last)
@@ -182,7 +182,7 @@ def _each(place: Place, names: list[str], columns: Sequence[str]) -> Iterator[An
 
 def _part(place: Place, columns: list[str], name: str) -> Any:
     with _opened(place, name) as file:
-        table = parquet.read_table(file, columns=columns, read_dictionary=[_REPEATED])
+        table = parquet.read_table(file, columns=columns, read_dictionary=[_ARGUMENTS])
     return table.cast(_fields(columns))  # seed was a number
 
 
