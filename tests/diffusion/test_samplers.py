@@ -126,8 +126,11 @@ def test_lcm_renews_the_noise_at_every_step() -> None:
     ],
 )
 def test_unipc_gives_fixed_numbers(name: str, schedule: str, steps: int, denoise: float, expected: list[float]) -> None:
-    """They are diffusers' too (UniPCMultistepScheduler 0.42.1 along these sigmas, in fp64)."""
+    """They are diffusers' too (UniPCMultistepScheduler 0.42.1 along these sigmas, in fp64).
+
+    Sigmas are in fp32, and their last bit is not the same on every CPU.
+    """
     levels = sigmas(schedule, steps, denoise, name)
     start = torch.linspace(-1.5, 1.5, 4).double().reshape(1, 1, 1, 4) * levels[0].item()
     found = SAMPLERS[name](toy, start, levels, source(), ignore)
-    assert found.flatten().tolist() == pytest.approx(expected, abs=2e-9)
+    assert found.flatten().tolist() == pytest.approx(expected, abs=1e-7)

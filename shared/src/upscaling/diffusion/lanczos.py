@@ -1,9 +1,9 @@
-"""Pillow's Lanczos on any device, to the bit.
+"""Lanczos on any device, to the bit as Pillow 12 computes it.
 
 Pillow rounds its weights to 22 bits, sums in whole numbers, and rounds to 8 bit after each of two passes. Sums of such
-products are exact in fp64, in whatever order a device adds them. The width is resized before the height, as in Pillow up
-to 12. Pillow 13 begins with the height where that shrinks much more than the width (its pull request 9549), and then
-some values differ by rounding.
+products are exact in fp64, in whatever order a device adds them. The width is resized before the height. Pillow 13
+begins with the height where that shrinks much more than the width (its pull request 9549), and then some values differ
+by rounding.
 """
 
 from __future__ import annotations

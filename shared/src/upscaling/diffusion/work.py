@@ -203,24 +203,24 @@ class _Job:
         only: Pillow.Image | None,
         img2img: Img2Img,
         hints: Mapping[str, Hint],
-        of: Pass,
+        one: Pass,
         progress: Progress,
     ) -> None:
         """Redraws what a pass redraws of a canvas, in place."""
         request = self.request
-        at_once = batch_size(request.batch_size, img2img.unet.device, img2img.unet.dtype, of.crops)
+        at_once = batch_size(request.batch_size, img2img.unet.device, img2img.unet.dtype, one.crops)
         if request.sampler_name in ONE_AT_A_TIME:
             at_once = 1
-        tile = max(crop.size for crop in of.crops)
+        tile = max(crop.size for crop in one.crops)
         own = replace(
             img2img,
-            hints=[hint for name, hint in hints.items() if name not in of.without],
-            seed=(img2img.seed + of.other_noise) % (LARGEST_SEED + 1),
+            hints=[hint for name, hint in hints.items() if name not in one.without],
+            seed=(img2img.seed + one.other_noise) % (LARGEST_SEED + 1),
         )
-        redraw_batch = own.at(of.schedule)
+        redraw_batch = own.at(one.schedule)
         with memory_errors_coded(f"a tile of {tile.width}×{tile.height} pixels"):
             redrawn = redraw(
-                canvas, of.crops, redraw_batch, at_once, progress.reach, faded(only, of.opacity), img2img.unet.device
+                canvas, one.crops, redraw_batch, at_once, progress.reach, faded(only, one.opacity), img2img.unet.device
             )
         progress.count("tiles", redrawn)
 

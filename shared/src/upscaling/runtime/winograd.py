@@ -19,9 +19,9 @@ _TILE = 4  # side of the results
 _PATCH = 6  # side of the inputs
 # Below these, the transforms take as long as the products that are saved.
 _FEWEST_CHANNELS, _FEWEST_TILES = 128, 48
-# The filters are transformed for each call, because transformed ones would take four times the memory. Those of larger
-# layers take too long for the small features of a UNet's middle.
-_MOST_WEIGHTS = 9 << 20
+# The filters are transformed for each call, because transformed ones would take four times the memory. Layers of more
+# outputs are those of a UNet's small features, which have too few tiles for that.
+_MOST_OUTPUTS = 640
 # Values of a point of all patches at once: all points then take 9 MB, little enough for caches and for glibc to keep.
 _AT_ONCE = 1 << 16
 
@@ -58,8 +58,8 @@ def _is_faster(layer: nn.Conv2d) -> bool:
         (layer.weight.dtype, layer.weight.device.type) == (torch.float32, "cpu")
         and (layer.kernel_size, layer.stride, layer.padding, layer.dilation) == ((3, 3), (1, 1), (1, 1), (1, 1))
         and (layer.groups, layer.padding_mode) == (1, "zeros")
-        and min(layer.in_channels, layer.out_channels) >= _FEWEST_CHANNELS
-        and layer.weight.numel() <= _MOST_WEIGHTS
+        and layer.in_channels >= _FEWEST_CHANNELS
+        and _FEWEST_CHANNELS <= layer.out_channels <= _MOST_OUTPUTS
     )
 
 
@@ -77,7 +77,9 @@ class WinogradConvolution(nn.Module):
         count, _, height, width = features.shape
         down, across = -(-height // _TILE), -(-width // _TILE)
         if down * across < _FEWEST_TILES:
-            return functional.conv2d(features, self._weight.permute(2, 3, 0, 1), self._bias, padding=1)
+            weight = self._weight.permute(2, 3, 0, 1)
+            each = (features[number : number + 1] for number in range(count))
+            return torch.cat([functional.conv2d(alone, weight, self._bias, padding=1) for alone in each])
         outputs, inputs = self._weight.shape[2:]
         rows = max(min(_AT_ONCE // max(inputs, outputs) // across, down), 1)
         filters = _transformed(self._weight)
