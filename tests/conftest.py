@@ -10,8 +10,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OMP_WAIT_POLICY"] = "passive"
 
-# How long an example takes says nothing where another process has the core.
-hypothesis.settings.register_profile("unhurried", deadline=None)
+# How long an example takes says nothing where another process has the core. Half of the usual examples, because all
+# tests must end within 15 minutes.
+hypothesis.settings.register_profile("unhurried", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("unhurried")
 
 

@@ -37,7 +37,7 @@ REFUSED = "b/5.png"  # by the bucket
 STOPPED_WITHIN = 15  # seconds
 IN_WORK = 25  # at most: two pictures, and those that ended in a tenth of a second before
 SAMPLE = [f"{'ab'[i % 2]}/{i}.png" for i in range(0, PICTURES - BROKEN, 13) if i != 5]
-WORKERS = ("--workers", "2")
+WORKERS, ONE_WORKER = ("--workers", "2"), ("--workers", "1")  # one where one will do: each takes 11 s of a CPU to load
 ROWS = 40  # of the jobs whose workers do nothing
 DEADLY_ONCE = 19  # the last of its block
 
@@ -101,7 +101,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
         recorded = results.read(target, ["input"]).num_rows
         there = stored(store)
 
-        with own_ray(jobs).start(*places, *WORKERS) as job:
+        with own_ray(jobs).start(*places, *ONE_WORKER) as job:
             until(lambda: stored(store) >= there + 40, STARTED_WITHIN)
             running = below(job.pid)
             assert any(b"/raylet\0" in command for command in running.values())
@@ -116,7 +116,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
         before, recorded = recorded, results.read(target, ["input"]).num_rows
         assert recorded >= before + 40 - IN_WORK
 
-        code, said = jobs.run(*places, *WORKERS)
+        code, said = jobs.run(*places, *ONE_WORKER)
         assert code == 1
         assert skipped(said) == recorded
         assert "E_MEMORY: 1, for example deadly.png: the worker was killed twice" in said
