@@ -8,6 +8,7 @@ import handmade
 import pytest
 import tiny_diffusion
 import torch
+from diffusers.models.attention import FeedForward
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
@@ -60,6 +61,17 @@ def test_a_residual_block_is_diffusers(
     found = prepared(block)(states, time)
     close(found, block(states, time))
     assert torch.equal(states, given), "a skip connection needs the states that came in"
+
+
+@every_dtype
+@torch.inference_mode()
+def test_feed_forward_layers_give_the_same_some_rows_at_a_time(dtype: torch.dtype) -> None:
+    block = ready(FeedForward(32, activation_fn="geglu", dropout=0.1), dtype)
+    states = random(2, blocks._ROWS + 70, 32).to(dtype)
+    fast = prepared(block)
+    found = fast(states)
+    close(found, block(states))
+    assert torch.equal(found[1], fast(states[1:])[0])
 
 
 def test_a_prepared_autoencoder_gives_what_it_gave(monkeypatch: pytest.MonkeyPatch) -> None:

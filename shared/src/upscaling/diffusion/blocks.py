@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 
 import torch
+from diffusers.models.attention import FeedForward
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.resnet import ResnetBlock2D
@@ -21,6 +22,8 @@ from upscaling.diffusion.sigmas import TABLE
 from upscaling.runtime import convolution, linear, winograd
 from upscaling.runtime.doubling import DoublingConvolution
 from upscaling.runtime.replacing import replace_layers
+
+_ROWS = 1024  # of a feed-forward layer at once
 
 
 def prepare(network: nn.Module) -> None:
@@ -40,8 +43,9 @@ def prepare(network: nn.Module) -> None:
         replace_layers(network, lambda layer: _doubling(layer) if isinstance(layer, Upsample2D) else None)
     winograd.prepare(network)
     if is_onednns:
-        convolution.prepare(network)
+        replace_layers(network, lambda layer: RowByRow(layer) if isinstance(layer, FeedForward) else None)
         linear.prepare(network)
+        convolution.prepare(network)
 
 
 @torch.no_grad()
@@ -86,6 +90,27 @@ class Residual(nn.Module):
         kept = states if self.conv_shortcut is None else self.conv_shortcut(states)
         # oneDNN's own addition fails on states of one pixel.
         return self.conv2(changed).add_(kept)
+
+
+class RowByRow(nn.Module):
+    """diffusers' FeedForward on a CPU, some rows at a time: (n, rows, width).
+
+    In between, a row is eight times as wide. All rows of a 512 × 512 tile would take more than the 32 MB that glibc can
+    keep for reuse, so that the system would give new memory at each call.
+    """
+
+    def __init__(self, whole: FeedForward) -> None:
+        """Takes over the layers; those of a denoiser that is run drop nothing out."""
+        super().__init__()
+        self.layers = nn.Sequential(*(layer for layer in whole.net if not isinstance(layer, nn.Dropout)))
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """The states that follow; each of the n has the same bits as alone."""
+        result = torch.empty_like(states)
+        for each, following in zip(states, result, strict=True):
+            for rows, place in zip(each.split(_ROWS), following.split(_ROWS), strict=True):
+                place.copy_(self.layers(rows))
+        return result
 
 
 def _activated(states: torch.Tensor) -> torch.Tensor:
