@@ -29,7 +29,11 @@ from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
 from upscaling.errors import Code, UpscalingError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Data reads options of its own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray Data reads options of its own
+    # The threads of jobs that failed see Ray end after the last test.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 PICTURES, BROKEN = 300, 15  # without the one that kills its worker
 STARTED_WITHIN = 120  # seconds
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}

@@ -108,8 +108,9 @@ class RowByRow(nn.Module):
         """The states that follow; each of the n has the same bits as alone."""
         result = torch.empty_like(states)
         for each, following in zip(states, result, strict=True):
-            for rows, place in zip(each.split(_ROWS), following.split(_ROWS), strict=True):
-                place.copy_(self.layers(rows))
+            for first in range(0, len(each), _ROWS):
+                rows = slice(first, first + _ROWS)
+                following[rows] = self.layers(each[rows])
         return result
 
 
