@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from upscaling.diffusion.boxes import Box
-from upscaling.diffusion.masks import blend
+from upscaling.diffusion.masks import blended
 from upscaling.diffusion.picture_blocks import Block, blocks
 from upscaling.diffusion.redraw import size_of, stretched
 from upscaling.errors import Code, UpscalingError
@@ -66,8 +65,7 @@ def fix_colours(
     fixed_block = method_of_blocks(redrawn, source, counted)
     fixed = np.empty_like(redrawn)
     for block in blocks(redrawn, _SIDE, _HALO):
-        layers = redrawn[block.place], fixed_block(block), opacity(block)
-        fixed[block.place] = blend(*map(torch.tensor, layers)).numpy()
+        fixed[block.place] = blended(redrawn[block.place], fixed_block(block), opacity(block))
     return fixed
 
 

@@ -53,6 +53,11 @@ def blend(canvas: torch.Tensor, redrawn: torch.Tensor, opacity: torch.Tensor) ->
     return mixed.add_(below, alpha=255).div_(255).round_().to(torch.uint8)
 
 
+def blended(canvas: NDArray[np.uint8], redrawn: NDArray[np.uint8], opacity: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What `blend` gives, of arrays."""
+    return blend(*map(torch.tensor, (canvas, redrawn, opacity))).numpy()
+
+
 @lru_cache(maxsize=64)
 def _drawn(gradient: Gradient, size: Size, inside: Box) -> Box:
     """The part of a block's part where its mask is not zero."""
@@ -78,9 +83,8 @@ def _mask(gradient: Gradient, block: Box, blur: int, window: Size, region: Box) 
 
 
 def _block(gradient: Gradient, size: Size) -> Image.Image:
+    assert gradient is not Gradient.SOLID  # filled where it is seen
     match gradient:
-        case Gradient.SOLID:
-            return Image.new("L", size, 255)
         case Gradient.RADIAL:
             return ImageOps.invert(Image.radial_gradient("L")).resize(size, Image.Resampling.BICUBIC)
         case Gradient.DOWN:

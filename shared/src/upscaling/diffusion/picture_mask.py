@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from PIL import Image
 
 from upscaling.diffusion.boxes import Box
-from upscaling.diffusion.masks import blend
+from upscaling.diffusion.masks import blended
 from upscaling.diffusion.pictures import continued
 from upscaling.diffusion.redraw import Picture, size_of, stretched
 from upscaling.images import Size
@@ -36,8 +35,8 @@ def over_source(only: Image.Image | None, changed: Picture, source: Picture) -> 
     if only is None or changed is source:
         return changed
     for rows in _bands(source):
-        layers = source[rows.slices], changed[rows.slices], stretched(only, size_of(source), rows)
-        changed[rows.slices] = blend(*map(torch.tensor, layers)).numpy()
+        opacity = stretched(only, size_of(source), rows)
+        changed[rows.slices] = blended(source[rows.slices], changed[rows.slices], opacity)
     return changed
 
 

@@ -29,9 +29,13 @@ def prepare(network: nn.Module) -> None:
 def _replacement(layer: nn.Module) -> nn.Module | None:
     if type(layer) is nn.Linear:
         return OneDnnLinear(layer.weight, layer.bias)
-    if type(layer) is nn.Conv2d and layer.kernel_size == layer.stride == (1, 1) and layer.groups == 1:
-        return PointwiseConvolution(layer) if layer.padding == (0, 0) else None
+    if type(layer) is nn.Conv2d and _is_pointwise(layer):
+        return PointwiseConvolution(layer)
     return None
+
+
+def _is_pointwise(layer: nn.Conv2d) -> bool:
+    return (layer.kernel_size, layer.stride, layer.padding, layer.groups) == ((1, 1), (1, 1), (0, 0), 1)
 
 
 class OneDnnLinear(nn.Module):
