@@ -125,5 +125,6 @@ def jobs_in(root: Path) -> Jobs:
         "UPSCALING_CACHE": str(root / "cache"),
         "UPSCALING_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
+        "RAY_worker_niceness": "0",  # with Ray's 15, workers get no CPU beside other tests
     }
     return Jobs(root / "models" / MODEL, environment)

@@ -10,7 +10,8 @@ from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-WIDTHS = (32, 64, 96, 96)
+# oneDNN packs 96 channels for features of one size only, and packs them again, slowly, for those of another.
+WIDTHS = (32, 64, 128, 128)
 VAE_WIDTHS = (32, 32, 64, 64)
 TEXT_WIDTH = 64
 HINT_WIDTHS = (4, 4, 8, 8)
