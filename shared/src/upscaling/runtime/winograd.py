@@ -25,24 +25,13 @@ _MOST_OUTPUTS = 640
 # Values of a point of all patches at once: all points then take 9 MB, little enough for caches and for glibc to keep.
 _AT_ONCE = 1 << 16
 
-_PATCH_1D = (
-    (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-)  # fmt: skip
 _FILTER_1D = (
     (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
     (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
 )  # fmt: skip
-_RESULT_1D = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-
-
-def _both_ways(matrix: Sequence[Sequence[float]]) -> torch.Tensor:
-    """The matrix that transforms rows and columns of flattened squares."""
-    one_way = torch.tensor(matrix, dtype=torch.float64)
-    return torch.kron(one_way, one_way).float()
-
-
-_OF_PATCH, _OF_FILTER, _OF_RESULT = _both_ways(_PATCH_1D), _both_ways(_FILTER_1D), _both_ways(_RESULT_1D)
+_one_way = torch.tensor(_FILTER_1D, dtype=torch.float64)
+_OF_FILTER = torch.kron(_one_way, _one_way).float()
+"""Transforms rows and columns of flattened filters."""
 
 
 def prepare(network: nn.Module) -> None:
@@ -85,10 +74,11 @@ class WinogradConvolution(nn.Module):
         filters = _transformed(self._weight)
         result = features.new_empty((count, down * _TILE, across * _TILE, outputs))
         for each, whole in zip(features.permute(0, 2, 3, 1), result, strict=True):
-            for first, patches in _patches(each, rows, across):
-                tiles = _multiplied(patches, filters).view(_TILE, _TILE, rows, across, outputs)
+            for first, strip in _strips(each, rows, across):
+                products = _multiplied(_points(strip, rows, across), filters)
+                products[1, 1] += self._bias  # this point is part of all results, once
                 place = whole[first * _TILE : (first + rows) * _TILE].view(-1, _TILE, across, _TILE, outputs)
-                torch.add(tiles[:, :, : len(place)].permute(2, 0, 3, 1, 4), self._bias, out=place)
+                _put_results(products[:, :, : len(place)], place)
         return result[:, :height, :width].permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
@@ -100,28 +90,71 @@ def _transformed(weight: torch.Tensor) -> list[torch.Tensor]:
     return [torch.mm(row, flat).view(_PATCH, *weight.shape[2:]).transpose(1, 2) for row in rows]
 
 
-def _patches(features: torch.Tensor, rows: int, across: int) -> Iterator[tuple[int, torch.Tensor]]:
-    """Patches of features (height, width, inputs), as many rows of them at once; with the number of the first row.
+def _strips(features: torch.Tensor, rows: int, across: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """Features (height, width, inputs) with their border, as many rows of patches at once, and the first one's number.
 
-    They are (6, 6, rows, across, inputs) and written over by the next ones. After the last row there are others.
+    Each is written over by the next one.
     """
     height, width, inputs = features.shape
     strip = features.new_zeros((rows * _TILE + 2, across * _TILE + 2, inputs))
-    y, x, channel = strip.stride()
-    cut = strip.as_strided((_PATCH, _PATCH, rows, across, inputs), (y, x, _TILE * y, _TILE * x, channel))
     for first in range(0, -(-height // _TILE), rows):
         top = first * _TILE - 1
         start, end = max(top, 0), min(top + len(strip), height)
         strip[start - top : end - top, 1 : width + 1] = features[start:end]
         strip[end - top :] = 0
-        yield first, cut.contiguous()
+        yield first, strip
 
 
-def _multiplied(patches: torch.Tensor, filters: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The results of patches at the points of the tiles, (16, rows × across × outputs)."""
-    inputs, outputs = filters[0].shape[1:]
-    transformed = torch.mm(_OF_PATCH, patches.view(_PATCH**2, -1)).view(_PATCH, _PATCH, -1, inputs)
-    products = patches.new_empty((_PATCH, _PATCH, transformed.shape[2], outputs))
-    for row, points, into in zip(filters, transformed, products, strict=True):
-        torch.bmm(points, row, out=into)
-    return torch.mm(_OF_RESULT, products.view(_PATCH**2, -1))
+def _points(strip: torch.Tensor, rows: int, across: int) -> torch.Tensor:
+    """The patches of a strip, transformed both ways: (6, 6, rows, across, inputs)."""
+    inputs = strip.shape[2]
+    down = strip.new_empty((_PATCH, rows, strip.shape[1], inputs))
+    _transform_patches([strip[i:][: rows * _TILE : _TILE] for i in range(_PATCH)], down.unbind(0))
+    points = strip.new_empty((_PATCH, _PATCH, rows, across, inputs))
+    _transform_patches([down[:, :, i:][:, :, : across * _TILE : _TILE] for i in range(_PATCH)], points.unbind(1))
+    return points
+
+
+def _transform_patches(inputs: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> None:
+    """The transform of patches one way: of six inputs side by side into six points."""
+    d0, d1, d2, d3, d4, d5 = inputs
+    even, odd = torch.sub(d4, d2, alpha=4), torch.sub(d3, d1, alpha=4)
+    torch.add(even, odd, out=into[1])
+    torch.sub(even, odd, out=into[2])
+    torch.sub(d4, d2, out=even)
+    torch.sub(d3, d1, out=odd)
+    torch.add(even, odd, alpha=2, out=into[3])
+    torch.sub(even, odd, alpha=2, out=into[4])
+    torch.sub(d0, d2, out=into[0])
+    torch.add(even, into[0], alpha=4, out=into[0])
+    torch.sub(d5, d3, out=into[5])
+    into[5].sub_(odd, alpha=4)
+
+
+def _multiplied(points: torch.Tensor, filters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The products of patches and filters at all points: (6, 6, rows, across, outputs)."""
+    products = points.new_empty((*points.shape[:4], filters[0].shape[2]))
+    for row, given, into in zip(filters, points, products, strict=True):
+        torch.bmm(given.flatten(1, 2), row, out=into.flatten(1, 2))
+    return products
+
+
+def _put_results(products: torch.Tensor, place: torch.Tensor) -> None:
+    """The results of products (6, 6, rows, across, outputs) at their places (rows, 4, across, 4, outputs)."""
+    down = products.new_empty((_TILE, _PATCH, *products.shape[2:]))
+    _transform_products(products.unbind(0), down.unbind(0))
+    _transform_products(down.unbind(1), place.permute(1, 3, 0, 2, 4).unbind(1))
+
+
+def _transform_products(products: Sequence[torch.Tensor], into: Sequence[torch.Tensor]) -> None:
+    """The transform of products one way: of six points into four results side by side."""
+    m0, m1, m2, m3, m4, m5 = products
+    near, far = m1 + m2, m3 + m4
+    torch.add(m0, near, out=into[0])
+    into[0].add_(far)
+    torch.add(near, far, alpha=4, out=into[2])
+    torch.sub(m1, m2, out=near)
+    torch.sub(m3, m4, out=far)
+    torch.add(near, far, alpha=2, out=into[1])
+    torch.add(near, far, alpha=8, out=into[3])
+    into[3].add_(m5)
