@@ -48,6 +48,7 @@ def on_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
         (TWO_GPUS, None, 1, 0.5, Pool(first=4, most=4, cpus=1, gpus=0.5)),
         (TWO_GPUS, None, 1, 0.1, Pool(first=16, most=16, cpus=1, gpus=0.1)),
         (TWO_GPUS, None, 1, 0.2, Pool(first=10, most=10, cpus=1, gpus=0.2)),
+        (TWO_GPUS, None, 1, 0.4, Pool(first=4, most=4, cpus=1, gpus=0.4)),  # two on each GPU
         (TWO_GPUS, None, 1, 0, Pool(first=16, most=16, cpus=1, gpus=0)),
     ],
 )
@@ -72,9 +73,23 @@ def test_a_cluster_may_grow_to_the_number_that_is_given(monkeypatch: pytest.Monk
 
 
 @pytest.mark.usefixtures("on_a_cluster")
+def test_an_actor_has_its_cpus_on_one_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, {"CPU": 3.0}, {"CPU": 3.0}, {"CPU": 3.0}, dead=1)
+    assert engine.choose(None, 2, 0) == Pool(first=2, most=2, cpus=2, gpus=0)
+    with pytest.raises(UpscalingError, match=r"^E_DEVICE: no worker with 4 CPUs and 0 GPUs fits on a machine"):
+        engine.choose(None, 4, 0)
+
+
+def test_no_more_actors_than_pictures() -> None:
+    assert Pool(first=4, most=8, cpus=1, gpus=0).at_most(2) == Pool(first=2, most=2, cpus=1, gpus=0)
+
+
+@pytest.mark.usefixtures("on_a_cluster")
 def test_a_cluster_without_room_needs_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, FOUR)
-    with pytest.raises(UpscalingError, match=r"^E_DEVICE: no worker with 1 CPUs and 1 GPUs fits: Ray has 4 and 0\."):
+    with pytest.raises(
+        UpscalingError, match=r"^E_DEVICE: no worker with 1 CPUs and 1 GPUs fits on a machine: Ray has 4"
+    ):
         engine.choose(None, 1, 1)
 
 

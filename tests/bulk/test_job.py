@@ -6,6 +6,8 @@ import io
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,18 +24,14 @@ from loopback import until
 from processes import linux_only
 from servers import opened, picture
 
-from upscaling.bulk import engine, missing, pool, results
+from upscaling.bulk import engine, pool, results
 from upscaling.bulk.arrow import arrow, parquet
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
-from upscaling.errors import Code, UpscalingError
+from upscaling.errors import UpscalingError
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray Data reads options of its own
-    # The threads of jobs that failed see Ray end after the last test.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # Ray Data reads options of its own
 PICTURES, BROKEN = 300, 15  # without the one that kills its worker
 STARTED_WITHIN = 120  # seconds
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_EC2_METADATA_DISABLED": "true"}
@@ -102,7 +100,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
             running = workers(os.getpid())
             job.kill()
         until(lambda: not are_alive(running))
-        recorded = results.read(target, ["input"]).num_rows
+        recorded = finished(target)
         there = stored(store)
 
         with own_ray(jobs).start(*places, *ONE_WORKER) as job:
@@ -117,7 +115,7 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
         # Ray's agents end too, but take a minute to see that it is gone.
         until(lambda: not are_alive([pid for pid, command in running.items() if b"Agent" not in command]))
         assert skipped(said) == recorded > 0
-        before, recorded = recorded, results.read(target, ["input"]).num_rows
+        before, recorded = recorded, finished(target)
         assert recorded >= before + 40 - IN_WORK
 
         code, said = jobs.run(*places, *ONE_WORKER)
@@ -144,6 +142,12 @@ def test_nothing_is_lost_or_done_twice_when_workers_and_jobs_are_killed(jobs: Jo
             (source / name).unlink()
         code, said = jobs.run(*places)
         assert (code, skipped(said)) == (0, PICTURES - BROKEN - 1)
+
+
+def finished(target: Place) -> int:
+    """How many pictures of the table the next run does not do again."""
+    codes = results.read(target, ["code"])["code"].to_pylist()
+    return sum(code not in ("E_ENCODE", "E_MEMORY") for code in codes)
 
 
 def rows(target: Place) -> pandas.DataFrame:
@@ -206,23 +210,58 @@ def test_a_killed_worker_costs_the_picture_in_work_and_no_other(
     assert tries == {**dict.fromkeys(range(ROWS), 1), DEADLY_ONCE: 2}
 
 
-def test_a_worker_that_cannot_load_says_why() -> None:
-    def make() -> Any:
-        raise UpscalingError(Code.WEIGHTS, "they are not there.")
-
-    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: they are not there\.$"):
-        list(pool.process(work(), make, engine.choose(1, 1, 0)))
+# Processes of their own, as jobs are: threads that still wait for rows may end the process when Ray is shut down.
+_FAILING = """
+import os, signal, sys
+from upscaling.bulk import engine, missing, pool
+from upscaling.bulk.arrow import arrow
+from upscaling.errors import Code, UpscalingError
+killed = sys.argv[1]
+missing.LOADS = 1
+{worker}
+engine.connect()
+work = arrow.table({{"input": [f"{{number}}.png" for number in range(40)]}})
+try:
+    list(pool.process(work, Worker, engine.choose(1, 1, 0)))
+except UpscalingError as error:
+    print(error, flush=True)
+os._exit(0)
+"""
+_CANNOT_LOAD = """
+def Worker():
+    raise UpscalingError(Code.WEIGHTS, "they are not there.")
+"""
+_CANNOT_LOAD_AGAIN = """
+class Worker:
+    def __init__(self):
+        if os.path.exists(killed):
+            raise UpscalingError(Code.DEVICE, "the GPU is gone.")
+    def process(self, picture):
+        open(killed, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+_IS_KILLED = """
+def Worker():
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 @linux_only
-def test_workers_that_are_always_killed_while_they_load_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(missing, "LOADS", 1)
-
-    def make() -> Any:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    with pytest.raises(UpscalingError, match=r"^E_MEMORY: workers are killed while they load"):
-        list(pool.process(work(), make, engine.choose(1, 1, 0)))
+@pytest.mark.parametrize(
+    ("worker", "says"),
+    [
+        (_CANNOT_LOAD, "E_WEIGHTS: they are not there.\n"),
+        (_CANNOT_LOAD_AGAIN, "E_DEVICE: the GPU is gone.\n"),
+        (_IS_KILLED, "E_MEMORY: workers are killed while they load"),
+    ],
+    ids=["an error", "an error after it was killed", "killed"],
+)
+def test_a_job_ends_if_no_worker_can_load(jobs: Jobs, tmp_path: Path, worker: str, says: str) -> None:
+    command = [sys.executable, "-c", _FAILING.format(worker=worker), str(tmp_path / "killed")]
+    ended = subprocess.run(
+        command, env=jobs.environment, capture_output=True, text=True, check=True, timeout=STARTED_WITHIN
+    )
+    assert says in ended.stdout, ended.stderr
 
 
 def test_sigterm_interrupts_a_job_as_ctrl_c_does(jobs: Jobs) -> None:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from servers import picture
@@ -10,6 +15,8 @@ from servers import picture
 from upscaling.bulk import __main__ as command
 from upscaling.bulk import headers, job, results
 from upscaling.bulk.__main__ import main
+from upscaling.bulk.arrow import arrow
+from upscaling.bulk.engine import Pool
 from upscaling.bulk.inputs import parse
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
@@ -75,6 +82,36 @@ def test_ray_is_ended_only_if_nothing_waits_for_rows(
     monkeypatch.setattr(job.engine, "disconnect", lambda: ended.append(None))
     job._disconnect(kind, None, None)
     assert len(ended) == ends
+
+
+def rows_of(*codes: str | None) -> Iterator[dict[str, Any]]:
+    for code in codes:
+        yield {
+            "input": "a.png",
+            "input_bytes": 1,
+            "outcome": "failed" if code else "done",
+            "code": code,
+            "error": "why.",
+        }
+
+
+@pytest.mark.parametrize(("codes", "is_hopeless"), [
+    (["E_WEIGHTS"] * 30, True),
+    (["E_WEIGHTS"] * 19, False),
+    ([None, *["E_WEIGHTS"] * 30], False),
+    (["E_DECODE", *["E_WEIGHTS"] * 30], False),
+])  # fmt: skip
+def test_a_job_whose_first_pictures_all_lack_weights_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[str | None], is_hopeless: bool
+) -> None:
+    monkeypatch.setattr(job, "engine", Mock(choose=lambda *_: Pool(1, 1, 1, 0)))
+    monkeypatch.setattr(job.pool, "process", lambda *_: rows_of(*codes))
+    work = arrow.table({"input": ["a.png"] * 40, "input_bytes": [1] * 40})
+    target = Place.of(str(tmp_path))
+    options = Namespace(workers=None, cpus=1, gpus=None)
+    with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: .* a\.png: why\.$") if is_hopeless else nullcontext():
+        job.work_off(work, Mock(), target, "", options)
+    assert results.read(target, ["code"])["code"].to_pylist() == codes[-1:]
 
 
 def dry_run(folder: Path, *options: str) -> int:

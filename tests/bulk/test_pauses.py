@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from threading import Event
 
 import pytest
 
-from upscaling.bulk.pauses import with_pauses
+from upscaling.bulk.pauses import awaited, with_pauses
 
 
 def test_items_come_in_their_order() -> None:
@@ -21,7 +22,8 @@ def test_there_are_pauses_while_no_item_comes() -> None:
         yield "second"
 
     found = with_pauses(items(), 0.01)
-    assert [next(found) for _ in range(3)] == ["first", None, None]
+    assert next(item for item in found if item) == "first"
+    assert [next(found), next(found)] == [None, None]
     go_on.set()
     assert [item for item in found if item] == ["second"]
 
@@ -35,3 +37,22 @@ def test_errors_are_passed_on() -> None:
     assert next(found) == 1
     with pytest.raises(ValueError, match="no more"):
         next(found)
+
+
+def test_a_call_that_is_awaited_returns_or_raises() -> None:
+    assert awaited(lambda: 7) == 7
+    with pytest.raises(ZeroDivisionError):
+        awaited(lambda: 1 / 0)
+
+
+def test_ctrl_c_is_heard_during_a_call_that_does_not_hear_it() -> None:
+    go_on = Event()
+
+    def call() -> None:
+        signal.raise_signal(signal.SIGINT)  # heard by the main thread, as all signals are
+        go_on.wait(10)
+
+    with pytest.raises(KeyboardInterrupt):
+        awaited(call)
+    assert not go_on.is_set()
+    go_on.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
 
@@ -32,6 +32,10 @@ class Pool:
     cpus: int
     """Of each actor, as are the GPUs; also the threads that it computes with."""
     gpus: float
+
+    def at_most(self, actors: int) -> Pool:
+        """With no more than so many actors."""
+        return replace(self, first=min(self.first, actors), most=min(self.most, actors))
 
 
 def connect() -> None:
@@ -64,12 +68,12 @@ def choose(most: int | None, cpus: int, gpus: float | None) -> Pool:
     """
     resources: dict[str, float] = ray.cluster_resources()
     gpus = float("GPU" in resources) if gpus is None else gpus
-    room = _room(resources, cpus, gpus)
+    room = sum(_rooms(cpus, gpus))
     if room == 0 and (most is None or not _is_on_cluster()):
         raise UpscalingError(
             Code.DEVICE,
-            f"no worker with {cpus} CPUs and {gpus:g} GPUs fits: Ray has {resources.get('CPU', 0.0):g} and"
-            f" {resources.get('GPU', 0.0):g}. Take smaller --cpus and --gpus.",
+            f"no worker with {cpus} CPUs and {gpus:g} GPUs fits on a machine: Ray has {resources.get('CPU', 0.0):g} and"
+            f" {resources.get('GPU', 0.0):g} in all. Take smaller --cpus and --gpus.",
         )
     if most is None or not _is_on_cluster():  # which may grow
         most = min(room, most or room)
@@ -78,15 +82,22 @@ def choose(most: int | None, cpus: int, gpus: float | None) -> Pool:
 
 def machines(pool: Pool) -> int:
     """How many machines have room for an actor now, at least 1."""
-    return max(1, sum(_room(node["Resources"], pool.cpus, pool.gpus) > 0 for node in ray.nodes() if node["Alive"]))
+    return max(1, sum(room > 0 for room in _rooms(pool.cpus, pool.gpus)))
 
 
 def _is_on_cluster() -> bool:
     return "RAY_ADDRESS" in os.environ  # which Ray gives to submitted jobs
 
 
+def _rooms(cpus: int, gpus: float) -> list[int]:
+    """How many actors fit on each machine."""
+    return [_room(node["Resources"], cpus, gpus) for node in ray.nodes() if node["Alive"]]
+
+
 def _room(resources: dict[str, float], cpus: int, gpus: float) -> int:
-    """How many actors fit into the resources of a machine or cluster."""
     room = int(resources.get("CPU", 0.0) // cpus)
-    # A part of a GPU, such as 0.1, is no exact binary fraction.
-    return min(room, int(resources.get("GPU", 0.0) / gpus + 1e-9)) if gpus else room
+    if not gpus:
+        return room
+    there = int(resources.get("GPU", 0.0))
+    # A part of a GPU, such as 0.1, is no exact binary fraction; an actor has no parts of two.
+    return min(room, there * int(1 / gpus + 1e-9) if gpus < 1 else int(there / gpus))

@@ -12,26 +12,28 @@ from typing import Any
 from upscaling.bulk import engine, headers, pool, results
 from upscaling.bulk.arrow import compute
 from upscaling.bulk.inputs import parse
-from upscaling.bulk.pauses import with_pauses
+from upscaling.bulk.pauses import awaited, with_pauses
 from upscaling.bulk.places import Place
 from upscaling.bulk.plan import plan
 from upscaling.bulk.report import Report, intention, say
 from upscaling.bulk.worker import Worker
-from upscaling.errors import UpscalingError
+from upscaling.errors import Code, UpscalingError
 
 _PAUSE = 1.0  # seconds without a picture, after which the table and the line of progress are looked after
+_HOPELESS = 20  # pictures without weights
 
 
 def run(options: Namespace) -> bool:
     """Runs a job with the options of the command line; returns whether every picture has its result.
 
     With dry_run, nothing is done, and what is returned is whether every picture can be read, by its header.
-    Raises UpscalingError if the options are not valid, if no worker can load, or if the table cannot be written.
+    Raises UpscalingError if the options are not valid, if no worker can load, if the first pictures all lack weights,
+    or if the table cannot be written.
     """
     folder = Path(options.model)
     inputs = parse(folder, options.input)
     source, target = Place.of(options.source), Place.of(options.target)
-    planned = plan(source, target, inputs, options.only_failed)
+    planned = awaited(lambda: plan(source, target, inputs, options.only_failed))
     say(intention(planned))
     if options.dry_run:
         found = headers.estimate(source, planned.work)
@@ -60,14 +62,24 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
         ending.push(_disconnect)
         ending.callback(lambda: say(report.summary()))
         ending.push(partial(_close, parts))
-        rows = pool.process(work, make, engine.choose(options.workers, options.cpus, options.gpus))
+        actors = engine.choose(options.workers, options.cpus, options.gpus).at_most(work.num_rows)
+        rows = pool.process(work, make, actors)
         for row in with_pauses(rows, _PAUSE):
             if row is not None:
                 parts.add({"arguments": arguments, **row})  # a killed worker says nothing
                 report.add(row)
+                _check_weights(report)
             parts.write_if_due()
             report.show()
     return report.done
+
+
+def _check_weights(report: Report) -> None:
+    """Raises E_WEIGHTS if the first pictures have all failed with it: the others need the same weights."""
+    if not report.done and report.failed == {Code.WEIGHTS: _HOPELESS}:
+        raise UpscalingError(
+            Code.WEIGHTS, f"the first {_HOPELESS} pictures have all failed, for example {report.examples[Code.WEIGHTS]}"
+        )
 
 
 def _close(parts: results.Parts, kind: type[BaseException] | None, error: object, trace: object) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
 
 from upscaling.bulk.arrow import arrow, filesystems
 from upscaling.errors import Code, UpscalingError
@@ -139,8 +140,9 @@ class Place:
         return self.filesystem.open_input_file(self._full(path))
 
     def _write_then_move(self, full: str, content: Any) -> None:
-        folder, _, name = full.rpartition("/")
-        unfinished = f"{folder}/.{name}{_UNFINISHED}"
+        folder = full.rpartition("/")[0]
+        # Not the result's own name, which may be as long as names can be.
+        unfinished = f"{folder}/.{uuid4().hex}{_UNFINISHED}"
         self.filesystem.create_dir(folder, recursive=True)
         try:
             self._write(unfinished, content)

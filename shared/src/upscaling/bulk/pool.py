@@ -4,20 +4,24 @@ Ray Data passes on results by blocks of pictures, and a killed worker takes its 
 worker by a queue as soon as its picture has ended, and what Ray Data passes on is empty. Nor does Ray Data know a
 picture that kills its worker: it would try it again for ever, or give up the job. So tasks are not tried again there,
 and `missing` does the pictures that have no row at the end. A worker that is killed while it loads is started again by
-Ray, for ever: workers say by the queue when they load, and the job ends if none gets through. Ray Data removes the
-options for this, max_restarts and max_task_retries, in Ray 2.64: the pin stays below until it has others.
+Ray, for ever: workers say by the queue when they load, and the job ends if none gets through. An error while loading
+would be the end of the job, or if the worker had loaded before, of the worker: Ray Data would wait for it for ever. So
+the worker says the error by the queue, and ends as if it was killed. Ray Data removes the options for this,
+max_restarts and max_task_retries, in Ray 2.64: the pin stays below until it has others.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from queue import Empty
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -43,7 +47,8 @@ def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[
     """Yields the rows of results for a table of `Plan.work`, as pictures end.
 
     make loads a worker in an actor. A picture whose worker was killed is processed once more, by a worker of its own;
-    if that is killed too, it fails. Raises UpscalingError if a worker cannot load, or if all are killed while loading.
+    if that is killed too, it fails. Raises what workers raise while they load, if none can, and E_MEMORY if all are
+    killed while they load.
     """
     work = work.append_column("number", arrow.array(np.arange(work.num_rows)))
     rows = -(-work.num_rows // _MOST_BLOCKS)
@@ -55,27 +60,29 @@ def process(work: Any, make: Callable[[], Worker], pool: Pool) -> Iterator[dict[
                 yield row
         yield from missing.process(work, ended, rows, make, pool)
     except errors.RayError as error:
-        if reason := _reason(error):
+        if isinstance(error, errors.OutOfMemoryError):
+            raise missing.killed_loading() from error
+        if reason := _coded(str(error)):
             raise reason from error
         raise
 
 
-def _reason(error: Exception) -> UpscalingError | None:
-    """Why workers cannot load: what one has raised, which Ray passes on in the traceback of an error of its own."""
-    if coded := _CODED.findall(str(error)):
+def _coded(trace: str) -> UpscalingError | None:
+    """The coded error at the end of a traceback, which is what Ray passes on."""
+    if coded := _CODED.findall(trace):
         code, message = coded[-1]
         return UpscalingError(Code(code), message.strip())
-    if isinstance(error, errors.OutOfMemoryError):
-        return missing.killed_loading()
     return None
 
 
 class _Load(NamedTuple):
-    """What a worker says when it begins to load, and when it has loaded."""
+    """What a worker says when it begins to load, and when it has loaded or cannot."""
 
     actor: str
     """Its id, which it keeps when Ray starts it again."""
     has_ended: bool
+    error: str = ""
+    """The traceback of what it has raised instead."""
 
 
 class _Mapper:
@@ -84,7 +91,11 @@ class _Mapper:
     def __init__(self, make: Callable[[], Worker], said: Any) -> None:
         actor: str = ray.get_runtime_context().get_actor_id()
         said.put(_Load(actor, has_ended=False))
-        self._worker, self._said = make(), said
+        try:
+            self._worker, self._said = make(), said
+        except Exception:
+            said.put(_Load(actor, has_ended=True, error=traceback.format_exc()))
+            os._exit(1)
         said.put(_Load(actor, has_ended=True))
 
     def __call__(self, batch: Any) -> Any:
@@ -123,15 +134,25 @@ def _spread(work: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Ite
 def _rows(queue: Any, loads: Counter[str], first: int) -> Iterator[dict[str, Any]]:
     """The rows that are in a queue now; counts how many times each actor has begun to load since it last had loaded.
 
-    Raises E_MEMORY if every actor, of at least the first ones, is killed again and again while it loads.
+    An error while it loads counts as too many. Raises if there are too many for each actor, of at least the first ones.
     """
+    error = ""
     for said in _taken(queue):
-        if isinstance(said, _Load):
-            loads[said.actor] = 0 if said.has_ended else loads[said.actor] + 1
-        else:
+        if not isinstance(said, _Load):
             yield said
+        elif said.error:
+            loads[said.actor], error = missing.LOADS + 1, said.error
+        else:
+            loads[said.actor] = 0 if said.has_ended else loads[said.actor] + 1
     if len(loads) >= first and min(loads.values()) > missing.LOADS:
+        _raise(error)
+
+
+def _raise(error: str) -> NoReturn:
+    """Raises what a worker has raised while it loaded, by its traceback; without one, it was killed."""
+    if not error:
         raise missing.killed_loading()
+    raise _coded(error) or RuntimeError(f"a worker cannot load:\n{error}")
 
 
 def _queue() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import module_from_spec, spec_from_file_location
@@ -43,6 +44,8 @@ class Worker:
             row |= failure(error)
         except Exception as error:  # one picture never ends the job; the table says what it was
             logger.exception("%s failed without a code", picture["input"])
+            if _is_the_devices(error):
+                os._exit(1)  # no later picture would succeed: Ray starts another process
             row |= {"outcome": "failed", "error": f"{type(error).__name__}: {error}"}
         row["seconds"] = round(perf_counter() - started, 4)
         return {**row, "ended": datetime.now(UTC)}
@@ -53,6 +56,13 @@ class Worker:
             for name, value in self._inputs.values.items()
         }
         return self._runner.run(**{self._inputs.picture: Stored(partial(self._source.read, path)), **values})
+
+
+def _is_the_devices(error: Exception) -> bool:
+    """Whether CUDA has failed, as after an illegal access or a fault of the GPU; it fails until the process ends."""
+    import torch  # only here: the job itself works without
+
+    return isinstance(error, torch.AcceleratorError)
 
 
 def failure(error: UpscalingError) -> dict[str, Any]:
