@@ -186,6 +186,12 @@ def test_loras_are_folded_from_the_file_each_time(library: Library) -> None:
     assert library.get("single", loras=(("detail", 0.0),)).unet is library.get("single").unet
 
 
+def test_a_lora_that_is_named_twice_is_added_once(library: Library) -> None:
+    halves = library.get("single", loras=(("detail", 0.75), ("detail", -0.5)))
+    assert halves.unet is library.get("single", loras=(("detail", 0.25),)).unet
+    assert library.get("single", loras=(("detail", 1.0), ("detail", -1.0))).unet is library.get("single").unet
+
+
 def test_requests_with_other_loras_do_not_meet(library: Library) -> None:
     plain, added = library.get("single"), library.get("single", loras=(("detail", 1.0),))
     assert plain.vae is added.vae

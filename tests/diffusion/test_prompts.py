@@ -107,6 +107,13 @@ def test_deep_brackets_need_no_deep_stack_and_no_time() -> None:
     assert (part, weight) == ("a", 0.5)
 
 
+@pytest.mark.parametrize("text", ["(a:1e39)", "(a:-1e39)", "(" * 1000 + "a" + ")" * 1000])
+def test_weights_that_are_infinite_in_fp32_are_refused(text: str) -> None:
+    with pytest.raises(UpscalingError, match="multiply to infinity") as error:
+        tokenize(text, {})
+    assert error.value.code == Code.INPUT
+
+
 @pytest.mark.parametrize("number", ["inf", "-inf", "nan"])
 def test_weights_that_are_no_finite_number_are_refused(number: str) -> None:
     with pytest.raises(UpscalingError, match=f"weight is {number}") as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -265,6 +267,32 @@ def test_16_bit_are_redrawn_in_8_and_alpha_keeps_them(job: Job, caplog: pytest.L
     assert (found.alpha % 257 != 0).any()
     assert found.profile == rgb_profile()
     assert "redrawn in 8 bit" in caplog.text
+
+
+def test_16_bit_stay_where_nothing_is_redrawn(job: Job, caplog: pytest.LogCaptureFixture) -> None:
+    picture = Image(noise(26, 45, 3, bits=16), np.tile(np.linspace(0, 65535, 45).astype(np.uint16), (26, 1)))
+    with caplog.at_level(logging.INFO):
+        found = job.result(picture, denoise=0)
+    expected = job.upscalers.get("RealESRGAN_x4plus").upscale(picture, *SIZE, tiny_pipeline.TILE)
+    assert np.array_equal(found.pixels, expected.pixels)
+    assert found.alpha is not None
+    assert expected.alpha is not None
+    assert np.array_equal(found.alpha, expected.alpha)
+    assert (found.pixels % 257 != 0).any()
+    assert "8 bit" not in caplog.text
+
+
+def test_nothing_of_a_request_stays_when_it_has_ended(job: Job) -> None:
+    pixels = PICTURE.pixels.copy()
+    kept = weakref.ref(pixels)
+    gc.collect()
+    gc.disable()
+    try:
+        job.result(Image(pixels))
+        del pixels
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_prompts_are_not_logged(

@@ -42,6 +42,8 @@ MEMORY_ERRORS = {
     "cuda itself": lambda: torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be"),
     "cublas": lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     "cudnn": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    "cudnn's algorithms": lambda: RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+    "cudnn's engines": lambda: RuntimeError("GET was unable to find an engine to execute this computation"),
     "cudnn 9": lambda: RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
 }
 every_memory_error = pytest.mark.parametrize("error", MEMORY_ERRORS.values(), ids=MEMORY_ERRORS)

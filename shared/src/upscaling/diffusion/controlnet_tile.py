@@ -185,7 +185,7 @@ def work(options: Options, mask: Image | None, upscalers: Upscalers, library: Li
         only=None if mask is None else in_mask(mask),
         figures={"steps": options.steps, "sampler": options.sampler_name},
         fits_surroundings=True,
-        prepared=lambda picture: fused(picture, options.hdr),
+        prepared=partial(fused, hdr=options.hdr) if options.hdr else None,
     )
     return redrawing(request, upscalers, library)
 

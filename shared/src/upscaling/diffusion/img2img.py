@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -78,27 +79,29 @@ class Img2Img:
         if the networks give NaN or infinity, and torch's own error if memory runs out for a single tile.
         """
 
-        def redraw_batch(pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]) -> Picture:
-            pixels = pictures.shape[1] * pictures.shape[2]
-            half = len(crops) // 2
-            if half == 0 or len(crops) * pixels <= self.room.batch:
-                try:
-                    return self._redrawn(pictures, crops, sigmas, reach)
-                except (RuntimeError, MemoryError) as error:
-                    if half == 0 or not is_out_of_memory(error):
-                        raise
-                # Outside the block: the error holds on to the memory of what failed.
-                release(self.unet.device)
-                self.count_retry()
-                self.room.batch = (len(crops) - half) * pixels
-            first = redraw_batch(pictures[:half], crops[:half], lambda share: reach(share / 2))
-            second = redraw_batch(pictures[half:], crops[half:], lambda share: reach((1 + share) / 2))
-            return np.concatenate([first, second])
+        return partial(self._redrawn_as_fits, sigmas)
 
-        return redraw_batch
+    def _redrawn_as_fits(
+        self, sigmas: torch.Tensor, pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]
+    ) -> Picture:
+        pixels = pictures.shape[1] * pictures.shape[2]
+        half = len(crops) // 2
+        if half == 0 or len(crops) * pixels <= self.room.batch:
+            try:
+                return self._redrawn(sigmas, pictures, crops, reach)
+            except (RuntimeError, MemoryError) as error:
+                if half == 0 or not is_out_of_memory(error):
+                    raise
+            # Outside the block: the error holds on to the memory of what failed.
+            release(self.unet.device)
+            self.count_retry()
+            self.room.batch = (len(crops) - half) * pixels
+        first = self._redrawn_as_fits(sigmas, pictures[:half], crops[:half], lambda share: reach(share / 2))
+        second = self._redrawn_as_fits(sigmas, pictures[half:], crops[half:], lambda share: reach((1 + share) / 2))
+        return np.concatenate([first, second])
 
     def _redrawn(
-        self, pictures: Picture, crops: Sequence[Crop], sigmas: torch.Tensor, reach: Callable[[float], None]
+        self, sigmas: torch.Tensor, pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]
     ) -> Picture:
         # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
         latents = torch.cat(

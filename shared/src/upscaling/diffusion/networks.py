@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 Module = TypeVar("Module", bound=nn.Module)
 
+_WORTH_COLLECTING = 1 << 28  # bytes of a network, whose loading takes longer than to collect garbage
 # Values of a type: one set with two ControlNets, its autoencoder in fp32 beside 16 bit, has 1.87 · 10⁹; two checkpoints
 # have 1.97 · 10⁹.
 _MOST_KEPT = 7 << 28
@@ -148,7 +149,10 @@ class Library:
         return known[name]
 
     def _loras(self, loras: Sequence[tuple[str, float]]) -> tuple[tuple[weights.Entry, float], ...]:
-        return tuple((self._entry(name, "lora"), strength) for name, strength in loras if strength != 0)
+        strengths: dict[str, float] = {}  # a LoRA that is named twice is added once
+        for name, strength in loras:
+            strengths[name] = strengths.get(name, 0) + strength
+        return tuple((self._entry(name, "lora"), strength) for name, strength in strengths.items() if strength != 0)
 
     def _base(self, entry: weights.Entry, loras: tuple[tuple[weights.Entry, float], ...], dtype: torch.dtype) -> _Base:
         def build() -> _Base:
@@ -192,7 +196,8 @@ class Library:
         return folder, source
 
     def _make_room(self, size: int) -> None:
-        if self.cache.make_room(size):
-            gc.collect()  # networks refer to themselves
+        if self.cache.make_room(size) or size >= _WORTH_COLLECTING:
+            # Networks refer to themselves, and an earlier request may have used some on when they were dropped.
+            gc.collect()
             trim()
             release(self.device)

@@ -33,9 +33,11 @@ def in_rgb(image: Image) -> Picture:
     return picture
 
 
-def as_it_is(picture: Picture) -> Picture:
-    """The picture unchanged."""
-    return picture
+def rows_of(image: Image) -> Rows:
+    """The rows of a picture, some at a time."""
+    for top in range(0, image.height, ROWS_AT_A_TIME):
+        rows = slice(top, top + ROWS_AT_A_TIME)
+        yield image.pixels[rows], None if image.alpha is None else image.alpha[rows]
 
 
 def in_mask(image: Image) -> Pillow.Image:

@@ -25,7 +25,7 @@ from upscaling.diffusion.inpainting import Surroundings
 from upscaling.diffusion.networks import Library, Networks
 from upscaling.diffusion.noise import LARGEST_SEED
 from upscaling.diffusion.picture_mask import continued_mask, faded, over_source
-from upscaling.diffusion.pictures import as_it_is, as_it_was, continued, in_rgb
+from upscaling.diffusion.pictures import as_it_was, continued, in_rgb, rows_of
 from upscaling.diffusion.prompts import Prompt
 from upscaling.diffusion.redraw import Picture, redraw, size_of
 from upscaling.diffusion.samplers import ONE_AT_A_TIME, sampler
@@ -108,7 +108,7 @@ class Request:
 
     The canvas is then continued to multiples of 8 pixels, so that no part is resized.
     """
-    prepared: Callable[[Picture], Picture] = as_it_is
+    prepared: Callable[[Picture], Picture] | None = None
     """What is done to the enlarged picture before it is redrawn."""
 
     @property
@@ -152,8 +152,6 @@ class _Job:
 
     def _rows(self, image: Image, size: Size, progress: Progress, dtype: torch.dtype) -> Rows:
         progress.figures["tiles"] = 0
-        if image.bits == 16:
-            logger.info("The picture has 16 bit; it is redrawn in 8 bit.")
         multiple = LATENT if self.request.fits_surroundings else 1
         extent = Size(*(ceil(side / multiple) * multiple for side in size))
         # A schedule without a step, for a denoise of 0, redraws nothing.
@@ -169,11 +167,18 @@ class _Job:
             networks = self._networks(dtype, progress) if passes else None
         with _timed("enlarging", progress):
             large = self._enlarged(image, size, enlarging)
+        if networks is None and self.request.prepared is None:
+            progress.figures["seconds_redrawing"] = 0.0
+            yield from rows_of(large)
+            return
+        if image.bits == 16:
+            logger.info("The picture has 16 bit; it is redrawn in 8 bit.")
+        with _timed("redrawing", progress):
             canvas, alpha = in_rgb(large), large.alpha
             del large  # the canvas is held once
-        with _timed("redrawing", progress):
             # One after the other, so that no more than two are held at once.
-            canvas = over_source(self.request.only, self.request.prepared(canvas), canvas)
+            if self.request.prepared is not None:
+                canvas = over_source(self.request.only, self.request.prepared(canvas), canvas)
             canvas = continued(canvas, extent)
             if networks is not None:
                 only = continued_mask(self.request.only, size, extent)

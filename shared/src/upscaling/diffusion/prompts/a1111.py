@@ -100,7 +100,8 @@ def sections(text: str) -> list[list[Part]]:
     with np.errstate(over="ignore"):
         for start, end, factor in ranges:
             weights[start:end] *= factor
-    if not np.isfinite(weights).all():
+        is_finite = np.isfinite(weights.astype(np.float32)).all()
+    if not is_finite:
         raise UpscalingError(Code.INPUT, "weights of a prompt multiply to infinity; take smaller ones.")
     return _sections(texts, weights.tolist())
 

@@ -45,7 +45,7 @@ def weighted(text: str) -> list[tuple[str, float]]:
     """The parts of a text, without their brackets, and the weight of each.
 
     Brackets without a partner are text, and so is everything up to the bracket that evens the count.
-    Raises E_INPUT for a weight that is no finite number.
+    Raises E_INPUT for a weight that is no finite number in fp32.
     """
     text = text.replace("\\(", _OPEN).replace("\\)", _CLOSE)
     closing = _closing_brackets(text)
@@ -61,8 +61,12 @@ def weighted(text: str) -> list[tuple[str, float]]:
                 pending.append((*_emphasis(text, _Span(group.start + 1, group.end - 1), weight), True))
             else:
                 pending.append((group, weight, False))
+    if any(abs(weight) > _LARGEST for _, weight in parts):
+        raise UpscalingError(Code.INPUT, "weights of a prompt multiply to infinity; take smaller ones.")
     return parts
 
+
+_LARGEST = torch.finfo(torch.float32).max
 
 # Escaped brackets, while brackets are counted: code points that no text has.
 _OPEN, _CLOSE = "\udc28", "\udc29"
