@@ -99,7 +99,9 @@ def test_what_changes_the_prompt_between_steps_is_refused(text: str) -> None:
     assert error.value.code == Code.INPUT
 
 
-@pytest.mark.parametrize("text", ["(a:1.2.3)", "(a:.)", f"{'(' * 200}b{':9999)' * 200}", "(b" * 9000, f"(b:{'9' * 39})"])
+@pytest.mark.parametrize(
+    "text", ["(a:1.2.3)", "(a:.)", f"{'(' * 200}b{':9999)' * 200}", "(b" * 9000, f"(b:{'9' * 39})"]
+)
 def test_weights_that_are_no_finite_number_are_refused(text: str) -> None:
     with pytest.raises(UpscalingError, match=r"finite number|infinity") as error:
         tokenize(text, {})
