@@ -96,17 +96,17 @@ def rows_of(*codes: str | None) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("codes", "is_hopeless"), [
-    (["E_WEIGHTS"] * 30, True),
-    (["E_WEIGHTS"] * 19, False),
-    ([None, *["E_WEIGHTS"] * 30], False),
-    (["E_DECODE", *["E_WEIGHTS"] * 30], False),
+    (["E_WEIGHTS"] * 50, True),
+    (["E_WEIGHTS"] * 39, False),
+    ([None, *["E_WEIGHTS"] * 50], False),
+    (["E_DECODE", *["E_WEIGHTS"] * 50], False),
 ])  # fmt: skip
 def test_a_job_whose_first_pictures_all_lack_weights_ends(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, codes: list[str | None], is_hopeless: bool
 ) -> None:
-    monkeypatch.setattr(job, "engine", Mock(choose=lambda *_: Pool(1, 1, 1, 0)))
+    monkeypatch.setattr(job, "engine", Mock(choose=lambda *_: Pool(2, 2, 1, 0)))
     monkeypatch.setattr(job.pool, "process", lambda *_: rows_of(*codes))
-    work = arrow.table({"input": ["a.png"] * 40, "input_bytes": [1] * 40})
+    work = arrow.table({"input": ["a.png"] * 60, "input_bytes": [1] * 60})
     target = Place.of(str(tmp_path))
     options = Namespace(workers=None, cpus=1, gpus=None)
     with pytest.raises(UpscalingError, match=r"^E_WEIGHTS: .* a\.png: why\.$") if is_hopeless else nullcontext():

@@ -162,6 +162,11 @@ def test_workers_that_are_always_killed_while_they_load_end_the_job(
         processed(monkeypatch, ended, 1, lambda number, tries: None, machines=3, loads=[OF_SYSTEM] * kills)
 
 
-def test_a_worker_that_cannot_load_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_load_end_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(type(OF_LOADING), match="E_WEIGHTS"):
-        processed(monkeypatch, [], 1, lambda number, tries: None, loads=[OF_LOADING])
+        processed(monkeypatch, [], 1, lambda number, tries: None, loads=[OF_LOADING] * missing.LOADS)
+
+
+def test_one_worker_that_cannot_load_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = processed(monkeypatch, list(range(9)), 1, lambda number, tries: None, loads=[OF_LOADING])
+    assert found == {9: "done", 10: "done", 11: "done"}

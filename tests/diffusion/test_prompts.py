@@ -109,7 +109,7 @@ def test_deep_brackets_need_no_deep_stack_and_no_time() -> None:
 
 @pytest.mark.parametrize("text", ["(a:1e39)", "(a:-1e39)", "(" * 1000 + "a" + ")" * 1000])
 def test_weights_that_are_infinite_in_fp32_are_refused(text: str) -> None:
-    with pytest.raises(UpscalingError, match="multiply to infinity") as error:
+    with pytest.raises(UpscalingError, match=r"is above 3\.4e38") as error:
         tokenize(text, {})
     assert error.value.code == Code.INPUT
 

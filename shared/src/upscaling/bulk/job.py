@@ -20,7 +20,7 @@ from upscaling.bulk.worker import Worker
 from upscaling.errors import Code, UpscalingError
 
 _PAUSE = 1.0  # seconds without a picture, after which the table and the line of progress are looked after
-_HOPELESS = 20  # pictures without weights
+_HOPELESS = 20  # pictures for each worker, without weights
 
 
 def run(options: Namespace) -> bool:
@@ -68,17 +68,18 @@ def work_off(work: Any, make: Callable[[], Worker], target: Place, arguments: st
             if row is not None:
                 parts.add({"arguments": arguments, **row})  # a killed worker says nothing
                 report.add(row)
-                _check_weights(report)
+                _check_weights(report, actors.first)
             parts.write_if_due()
             report.show()
     return report.done
 
 
-def _check_weights(report: Report) -> None:
-    """Raises E_WEIGHTS if the first pictures have all failed with it: the others need the same weights."""
-    if not report.done and report.failed == {Code.WEIGHTS: _HOPELESS}:
+def _check_weights(report: Report, workers: int) -> None:
+    """Raises E_WEIGHTS if the first pictures have all failed with it, some for each worker."""
+    failed = report.failed[Code.WEIGHTS]
+    if not report.done and failed == report.failed.total() == _HOPELESS * workers:
         raise UpscalingError(
-            Code.WEIGHTS, f"the first {_HOPELESS} pictures have all failed, for example {report.examples[Code.WEIGHTS]}"
+            Code.WEIGHTS, f"the first {failed} pictures have all failed, for example {report.examples[Code.WEIGHTS]}"
         )
 
 

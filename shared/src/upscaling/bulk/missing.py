@@ -15,7 +15,7 @@ from upscaling.errors import Code, UpscalingError
 
 _KILLED = UpscalingError(
     Code.MEMORY,
-    "the worker was killed twice at this picture, most likely because memory ran out."
+    "the worker was killed twice at this picture, most likely because memory ran out, or else because its GPU failed."
     " Take a smaller tile_size, or give workers more memory.",
 )
 LOADS = 3
@@ -38,7 +38,7 @@ def process(work: Any, ended: Any, rows: int, make: Callable[[], Worker], pool: 
     Workers had blocks of so many rows, and took the pictures in their order. The first one that is missing of a block
     may have killed its worker, so only one worker on each machine takes it now. If that is killed too, its code is
     E_MEMORY, or E_DEVICE if the machine was lost. The others of the block have not been begun.
-    Raises E_MEMORY if workers are killed again and again while they load.
+    Raises E_MEMORY if workers are killed again and again while they load, and Ray's error if they cannot load.
     """
     left = np.flatnonzero(~ended)
     begun = np.unique(left // rows, return_index=True)[1]
@@ -76,7 +76,7 @@ def _each(
     waiting = iter(pictures)
     idle: list[_Actor] = []
     busy: dict[Any, tuple[_Actor, dict[str, Any]]] = {}
-    kills = 0  # of actors that were loading, since one has loaded
+    kills = 0  # and errors of actors that were loading, since one has loaded
     while True:
         for picture in islice(waiting, most - len(busy)):
             actor = idle.pop() if idle else _started(make, pool)
@@ -90,13 +90,14 @@ def _each(
         try:
             row = ray.get(done)
         except (errors.RayActorError, errors.OutOfMemoryError) as error:
-            if _has_loaded(actor):
+            ended_loading = _loading_error(actor)
+            if ended_loading is None:
                 kills = 0
                 yield picture, error
             else:
                 kills += 1
                 if kills >= LOADS * (len(busy) + 1):
-                    raise killed_loading() from error
+                    raise _as_raised(ended_loading) from error
                 waiting = chain([picture], waiting)
         else:
             kills = 0
@@ -112,15 +113,18 @@ def _started(make: Callable[[], Worker], pool: Pool) -> _Actor:
     return _Actor(worker, worker.__ray_ready__.remote())
 
 
-def _has_loaded(actor: _Actor) -> bool:
-    """Whether an actor that was killed had loaded before; raises what has ended it while it loaded."""
+def _loading_error(actor: _Actor) -> Exception | None:
+    """What has ended an actor while it loaded; None if it had loaded before it ended."""
     try:
         ray.get(actor.loaded)
     except (errors.RayActorError, errors.OutOfMemoryError) as error:
-        if getattr(error, "actor_init_failed", False):
-            raise
-        return False
-    return True
+        return error
+    return None
+
+
+def _as_raised(error: Exception) -> Exception:
+    """What an actor has raised while it loaded, as Ray passes it on, or that it was killed."""
+    return error if getattr(error, "actor_init_failed", False) else killed_loading()
 
 
 class _Alone:

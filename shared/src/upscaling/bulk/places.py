@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
 
 from upscaling.bulk.arrow import arrow, filesystems
 from upscaling.errors import Code, UpscalingError
@@ -140,9 +140,9 @@ class Place:
         return self.filesystem.open_input_file(self._full(path))
 
     def _write_then_move(self, full: str, content: Any) -> None:
-        folder = full.rpartition("/")[0]
-        # Not the result's own name, which may be as long as names can be.
-        unfinished = f"{folder}/.{uuid4().hex}{_UNFINISHED}"
+        folder, _, name = full.rpartition("/")
+        # Not the name itself, which may be as long as names can be; the same again, so that another try leaves nothing.
+        unfinished = f"{folder}/.{sha256(name.encode()).hexdigest()[:32]}{_UNFINISHED}"
         self.filesystem.create_dir(folder, recursive=True)
         try:
             self._write(unfinished, content)

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from queue import Empty
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -125,34 +125,48 @@ def _spread(work: Any, rows: int, make: Callable[[], Worker], pool: Pool) -> Ite
         max_restarts=-1,
         max_task_retries=0,
     )
-    loads = Counter[str]()
+    loads = _Loads()
     for _ in with_pauses(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0), _PAUSE):
         yield from _rows(queue, loads, pool.first)
     yield from _rows(queue, loads, pool.first)
 
 
-def _rows(queue: Any, loads: Counter[str], first: int) -> Iterator[dict[str, Any]]:
-    """The rows that are in a queue now; counts how many times each actor has begun to load since it last had loaded.
-
-    An error while it loads counts as too many. Raises if there are too many for each actor, of at least the first ones.
-    """
-    error = ""
+def _rows(queue: Any, loads: _Loads, first: int) -> Iterator[dict[str, Any]]:
+    """The rows that are in a queue now; raises if no actor, of the first ones, gets to load."""
     for said in _taken(queue):
-        if not isinstance(said, _Load):
-            yield said
-        elif said.error:
-            loads[said.actor], error = missing.LOADS + 1, said.error
+        if isinstance(said, _Load):
+            loads.add(said)
         else:
-            loads[said.actor] = 0 if said.has_ended else loads[said.actor] + 1
-    if len(loads) >= first and min(loads.values()) > missing.LOADS:
-        _raise(error)
+            yield said
+    loads.check(first)
 
 
-def _raise(error: str) -> NoReturn:
-    """Raises what a worker has raised while it loaded, by its traceback; without one, it was killed."""
-    if not error:
-        raise missing.killed_loading()
-    raise _coded(error) or RuntimeError(f"a worker cannot load:\n{error}")
+class _Loads:
+    """How often each actor has begun to load since it last had loaded, and the last error."""
+
+    def __init__(self) -> None:
+        self._begun = Counter[str]()
+        self._error = ""
+
+    def add(self, said: _Load) -> None:
+        """Counts what a worker has said. An error counts as too often."""
+        begun = self._begun[said.actor]
+        if said.error:
+            self._begun[said.actor], self._error = max(begun, missing.LOADS + 1), said.error
+        else:
+            self._begun[said.actor] = 0 if said.has_ended else begun + 1
+
+    def check(self, first: int) -> None:
+        """Raises if all actors have begun too often: the first ones, or fewer if these have tried much longer.
+
+        There are fewer where others take the room.
+        """
+        often = self._begun.values()
+        if not often or min(often) <= missing.LOADS or (len(often) < first and max(often) <= 3 * missing.LOADS):
+            return
+        if not self._error:
+            raise missing.killed_loading()
+        raise _coded(self._error) or RuntimeError(f"a worker cannot load:\n{self._error}")
 
 
 def _queue() -> Any:

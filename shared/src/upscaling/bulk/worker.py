@@ -59,7 +59,7 @@ class Worker:
 
 
 def _is_the_devices(error: Exception) -> bool:
-    """Whether CUDA has failed, as after an illegal access or a fault of the GPU; it fails until the process ends."""
+    """Whether CUDA has failed for this process, as after an illegal access or a fault of the GPU."""
     import torch  # only here: the job itself works without
 
     return isinstance(error, torch.AcceleratorError)

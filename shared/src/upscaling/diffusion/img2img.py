@@ -88,7 +88,7 @@ class Img2Img:
         half = len(crops) // 2
         if half == 0 or len(crops) * pixels <= self.room.batch:
             try:
-                return self._redrawn(sigmas, pictures, crops, reach)
+                return self._redrawn(pictures, crops, sigmas, reach)
             except (RuntimeError, MemoryError) as error:
                 if half == 0 or not is_out_of_memory(error):
                     raise
@@ -101,7 +101,7 @@ class Img2Img:
         return np.concatenate([first, second])
 
     def _redrawn(
-        self, sigmas: torch.Tensor, pictures: Picture, crops: Sequence[Crop], reach: Callable[[float], None]
+        self, pictures: Picture, crops: Sequence[Crop], sigmas: torch.Tensor, reach: Callable[[float], None]
     ) -> Picture:
         # Pictures go through the autoencoder one by one: it needs the most memory, and a batch is no faster.
         latents = torch.cat(

@@ -197,7 +197,7 @@ class Library:
 
     def _make_room(self, size: int) -> None:
         if self.cache.make_room(size) or size >= _WORTH_COLLECTING:
-            # Networks refer to themselves, and an earlier request may have used some on when they were dropped.
+            # Networks refer to themselves, and an earlier request may still have used some when they were dropped.
             gc.collect()
             trim()
             release(self.device)

@@ -14,6 +14,7 @@ from upscaling.errors import Code, UpscalingError
 
 _LONG_WORD = 8  # tokens from which on a word is split between chunks
 _EMBEDDING = "embedding:"
+_LARGEST = torch.finfo(torch.float32).max
 
 
 def tokenize(text: str, embeddings: Embeddings) -> Prompt:
@@ -62,11 +63,11 @@ def weighted(text: str) -> list[tuple[str, float]]:
             else:
                 pending.append((group, weight, False))
     if any(abs(weight) > _LARGEST for _, weight in parts):
-        raise UpscalingError(Code.INPUT, "weights of a prompt multiply to infinity; take smaller ones.")
+        raise UpscalingError(
+            Code.INPUT, "a weight of the prompt, or the product of nested ones, is above 3.4e38. Take a smaller one."
+        )
     return parts
 
-
-_LARGEST = torch.finfo(torch.float32).max
 
 # Escaped brackets, while brackets are counted: code points that no text has.
 _OPEN, _CLOSE = "\udc28", "\udc29"
